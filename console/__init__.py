@@ -1,0 +1,1 @@
+"""All that a person touches: pages, the web server around them, the command line."""

@@ -1,0 +1,1 @@
+"""The ZIP of a backup. Knows nothing about databases."""

@@ -1,0 +1,147 @@
+"""The manifest: what an archive says of itself.
+
+Version 2 is written here; version 1 (no hashes, no counts) is still read.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ops.errors import BadArchive
+
+SCHEMA_VERSION: Final = 2
+MANIFEST_NAME: Final = "manifest.json"
+MANIFEST_LIMIT: Final = 16 << 20
+"""Bytes; 5,000 tables need about half a megabyte."""
+
+
+class TableRows(BaseModel):
+    """The exact rows of one table at the snapshot."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str = Field(max_length=300)
+    rows: int = Field(ge=0)
+    checksum: str | None = None
+
+
+class EntryProof(BaseModel):
+    """Size in bytes and SHA-256 of one uncompressed entry."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str = Field(max_length=200)
+    size: int = Field(ge=0)
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+class DatabaseInfo(BaseModel):
+    """The database of a snapshot. `details` holds encoding, locale, page size and the like."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str = Field(max_length=300)
+    server_version: str = Field(max_length=100)
+    tool: str = Field(max_length=100)
+    snapshot_at: datetime
+    details: dict[str, str | int] = Field(default_factory=dict)
+
+
+class Manifest(BaseModel):
+    """Everything an archive says of itself. `seal` is this console's HMAC over the rest."""
+
+    model_config = ConfigDict(frozen=True)
+
+    schema_version: int = SCHEMA_VERSION
+    version: str = Field("", max_length=100)
+    created_at: datetime
+    db_backend: str = Field(max_length=40)
+    contents: Any = None
+    label: str = Field("", max_length=200)
+    database: DatabaseInfo | None = None
+    entries: tuple[EntryProof, ...] = ()
+    tables: tuple[TableRows, ...] | None = None
+    seal: str | None = None
+
+    @property
+    def has_proof(self) -> bool:
+        """Whether the archive can be compared with what it promises."""
+        return bool(self.entries) and self.tables is not None
+
+    def to_json(self) -> bytes:
+        """The text that goes into the ZIP."""
+        return self.model_dump_json(indent=1).encode()
+
+    def sealed_text(self) -> bytes:
+        """What a seal covers: the manifest without the seal, in one canonical form."""
+        data = self.model_dump(mode="json", exclude={"seal"})
+        return json.dumps(data, sort_keys=True, separators=(",", ":")).encode()
+
+
+def parse_manifest(text: bytes) -> Manifest:
+    """Read a manifest from outside.
+
+    Raises:
+        BadArchive: not JSON, keys given twice, not a number, too deep, newer format,
+            or not a manifest.
+    """
+    try:
+        data = json.loads(
+            text.decode("utf-8"), object_pairs_hook=_no_twins, parse_constant=_no_constants
+        )
+    except (ValueError, RecursionError) as cause:
+        raise BadArchive(
+            "This backup cannot be used: its description (manifest.json) is damaged.",
+            "Use another copy of the backup.",
+            detail=f"manifest.json: {cause}",
+        ) from None
+    version = data.get("schema_version") if isinstance(data, dict) else None
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise BadArchive(
+            "This backup was made by a newer version of the console.",
+            "Update the console, then try again.",
+            detail=f"schema_version {version}; this console reads up to {SCHEMA_VERSION}",
+        )
+    try:
+        manifest = Manifest.model_validate(data)
+    except ValidationError as cause:
+        problem = cause.errors(include_url=False, include_input=False)[0]
+        raise BadArchive(
+            "This ZIP is not a backup that the console knows.",
+            "Choose a ZIP that was downloaded from the Backups page.",
+            detail=f"manifest.json: {problem['loc']}: {problem['msg']}",
+        ) from None
+    _check_promises(manifest)
+    return manifest
+
+
+def _check_promises(manifest: Manifest) -> None:
+    """Version 2 promises hashes and counts; without them it was tampered with."""
+    if manifest.schema_version not in (1, SCHEMA_VERSION):
+        raise BadArchive(
+            "This backup's format is not known to the console.",
+            detail=f"schema_version {manifest.schema_version}",
+        )
+    names = [table.name for table in manifest.tables or ()]
+    if len(names) != len(set(names)):
+        raise BadArchive("This backup's description names a table twice.")
+    if manifest.schema_version == SCHEMA_VERSION and not (manifest.has_proof and manifest.database):
+        raise BadArchive(
+            "This backup's description lacks the proof that its format promises.",
+            "It was changed after it was made. Use another copy of the backup.",
+        )
+
+
+def _no_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    keys = [key for key, _ in pairs]
+    if len(keys) != len(set(keys)):
+        raise ValueError("a key is given twice")
+    return dict(pairs)
+
+
+def _no_constants(text: str) -> float:
+    raise ValueError(f"{text} is not a number")

@@ -1,0 +1,188 @@
+"""The catalog: the archives that are kept, on the disk of the data folder.
+
+An archive is written as a draft (`.part`) and appears under its name only when it is
+complete and flushed. Whatever else lies in the folder is shown as what it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from ops.archive.manifest import Manifest
+from ops.archive.reader import Archive, open_archive
+from ops.archive.seal import is_sealed, seal_key
+from ops.datafolder import DataFolder, fsync_folder, replace_durably, safe_name
+from ops.dialects import entry_suffixes
+from ops.errors import BadArchive, Refused
+
+LABEL_LIMIT = 200
+
+
+class EntryState(StrEnum):
+    """What a file in the folder is."""
+
+    GOOD = "good"
+    DAMAGED = "damaged"
+
+
+@dataclass(frozen=True)
+class CatalogEntry:
+    """One file of the catalog. `manifest` is None where it could not be read; then
+    `problem` says why. `made_here` tells whether this console's seal is on it."""
+
+    path: Path
+    size_bytes: int
+    state: EntryState
+    created_at: datetime
+    label: str
+    manifest: Manifest | None
+    made_here: bool = False
+    sha256: str = ""
+    problem: str = ""
+
+    @property
+    def name(self) -> str:
+        """The file's name, by which pages and routes ask for it."""
+        return self.path.name
+
+    def as_dict(self) -> dict[str, Any]:
+        """One row of `ops-console list --json`."""
+        return {
+            "archive": str(self.path),
+            "name": self.name,
+            "created_at": self.created_at.isoformat(),
+            "db_backend": self.manifest.db_backend if self.manifest else None,
+            "size": self.size_bytes,
+            "label": self.label,
+            "state": self.state.value,
+            "tables": len(self.manifest.tables or ()) if self.manifest else None,
+            "sha256": self.sha256 or None,
+            "problem": self.problem or None,
+        }
+
+
+def read_archive(path: Path) -> Archive:
+    """Check an archive's structure and manifest. Raises BadArchive."""
+    return open_archive(path, entry_suffixes())
+
+
+class Catalog:
+    """The archives of one target."""
+
+    def __init__(self, folder: DataFolder, target: str) -> None:
+        self._data = folder
+        self.folder = folder.backups(target)
+
+    @contextmanager
+    def draft(self, database: str) -> Iterator[Draft]:
+        """A place to write a new archive; removed unless `commit` was called."""
+        draft = Draft(self.folder, database)
+        try:
+            yield draft
+        finally:
+            draft.path.unlink(missing_ok=True)
+
+    def entries(self) -> list[CatalogEntry]:
+        """Every ZIP in the folder, newest first."""
+        found = [self._read(path) for path in self.folder.glob("*.zip") if path.is_file()]
+        return sorted(found, key=lambda entry: entry.created_at, reverse=True)
+
+    def entry(self, name: str) -> CatalogEntry:
+        """The archive of that file name. Raises Refused."""
+        for found in self.entries():
+            if found.name == name:
+                return found
+        raise Refused(
+            f"There is no backup named {name!r}.", "It may have been deleted; look at the list."
+        )
+
+    def set_label(self, name: str, label: str) -> None:
+        """Give an archive another label, which is kept beside it. Raises Refused."""
+        entry = self.entry(name)
+        self._write_note(entry.path, label=label[:LABEL_LIMIT])
+
+    def note_hash(self, path: Path) -> str:
+        """Read the committed archive back from disk and keep its SHA-256 beside it."""
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        self._write_note(path, sha256=digest)
+        return digest
+
+    def delete(self, name: str) -> None:
+        """Delete an archive and its note for good. Raises Refused."""
+        entry = self.entry(name)
+        entry.path.unlink()
+        _note_of(entry.path).unlink(missing_ok=True)
+        fsync_folder(self.folder)
+
+    def remove_drafts(self) -> None:
+        """Remove what killed backups left. Only while no backup of this target runs."""
+        for path in self.folder.glob(".*.part"):
+            path.unlink(missing_ok=True)
+
+    def _read(self, path: Path) -> CatalogEntry:
+        size, note = path.stat().st_size, _read_note(path)
+        changed = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+        try:
+            manifest = read_archive(path).manifest
+        except BadArchive as bad:
+            problem = bad.message.removesuffix(" Nothing was changed.")
+            return CatalogEntry(
+                path, size, EntryState.DAMAGED, changed, note.get("label", ""), None, problem=problem
+            )
+        created = manifest.created_at
+        return CatalogEntry(
+            path,
+            size,
+            EntryState.GOOD,
+            created if created.tzinfo else created.replace(tzinfo=UTC),
+            note.get("label", manifest.label),
+            manifest,
+            is_sealed(manifest, seal_key(self._data.seal_key_path)),
+            note.get("sha256", ""),
+        )
+
+    def _write_note(self, path: Path, **values: str) -> None:
+        note = _note_of(path)
+        draft = note.with_suffix(".part")
+        draft.write_text(json.dumps({**_read_note(path), **values}), encoding="utf-8")
+        replace_durably(draft, note)
+
+
+class Draft:
+    """An archive in the making."""
+
+    def __init__(self, folder: Path, database: str) -> None:
+        stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+        self._final = folder / f"{safe_name(database)}-{stamp}.zip"
+        number = 1
+        while self._final.exists():
+            number += 1
+            self._final = folder / f"{safe_name(database)}-{stamp}-{number}.zip"
+        self.path = folder / f".{self._final.name}.part"
+
+    def commit(self) -> Path:
+        """Flush the draft and give it its name; from then on it is listed."""
+        replace_durably(self.path, self._final)
+        return self._final
+
+
+def _note_of(path: Path) -> Path:
+    return path.with_name(path.name + ".note.json")
+
+
+def _read_note(path: Path) -> dict[str, str]:
+    """Label and hash kept beside an archive; a damaged note is as good as none."""
+    with suppress(OSError, ValueError):
+        note = json.loads(_note_of(path).read_text(encoding="utf-8"))
+        if isinstance(note, dict):
+            return {k: v for k, v in note.items() if isinstance(v, str)}
+    return {}

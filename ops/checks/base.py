@@ -1,0 +1,153 @@
+"""What a check, a finding and a report are.
+
+Five rules hold for every check: unknown is not fine; counters are judged between two
+samples; every ratio has a floor; a finding says what, why, how urgent and what to do;
+small databases stay quiet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Final
+
+
+class Level(StrEnum):
+    """How urgent a finding is, worst first when sorted by `URGENCY`."""
+
+    GOOD = "good"
+    INFO = "info"
+    SOON = "soon"
+    NOW = "now"
+    UNKNOWN = "unknown"
+
+
+URGENCY: Final = {Level.NOW: 0, Level.SOON: 1, Level.UNKNOWN: 2, Level.INFO: 3, Level.GOOD: 4}
+
+
+class Status(StrEnum):
+    """The state of a whole report."""
+
+    HEALTHY = "healthy"
+    DEGRADED = "degraded"
+    UNHEALTHY = "unhealthy"
+    UNKNOWN = "unknown"
+
+
+Ask = Callable[[str], list[Mapping[str, Any]]]
+"""Runs one SQL query of a check and returns its rows by column name."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a check may look at. `ask` runs a query within the check's time limit;
+    `facts` are figures gathered once for all checks (paths, INFO of Redis, settings)."""
+
+    ask: Ask
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a check measured. `words` fill the placeholders of the check's sentence."""
+
+    level: Level
+    words: Mapping[str, Any] = field(default_factory=dict)
+    value: float | None = None
+    detail: str = ""
+
+
+class CannotCheck(Exception):
+    """Raised by a check that was not allowed, or not able, to look.
+
+    `hint` is the grant or the step that would let it look.
+    """
+
+    def __init__(self, reason: str, hint: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.hint = hint
+
+
+@dataclass(frozen=True)
+class Check:
+    """One question about health.
+
+    `measure` answers it; the sentences are shown as they stand, with the reading's words
+    put into their {placeholders}. `warning` and `critical` are in `unit`; `floor` says
+    below which size the check stays quiet. `source` tells where the threshold is from.
+    """
+
+    id: str
+    title: str
+    measure: Callable[[Context, Check], Reading]
+    finding: str
+    why: str
+    fix: str
+    good: str = ""
+    unit: str = ""
+    warning: float | None = None
+    critical: float | None = None
+    floor: str = ""
+    source: str = ""
+
+    def judge(self, value: float) -> Level:
+        """The level of `value` against the thresholds (higher is worse)."""
+        if self.critical is not None and value >= self.critical:
+            return Level.NOW
+        if self.warning is not None and value >= self.warning:
+            return Level.SOON
+        return Level.GOOD
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The answer of one check, in words. `technical` goes into the fold."""
+
+    id: str
+    title: str
+    level: Level
+    sentence: str
+    why: str = ""
+    fix: str = ""
+    technical: str = ""
+    value: float | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The finding as plain JSON types."""
+        return {
+            "id": self.id,
+            "title": self.title,
+            "level": self.level.value,
+            "sentence": self.sentence,
+            "why": self.why,
+            "fix": self.fix,
+            "technical": self.technical,
+            "value": self.value,
+        }
+
+
+@dataclass(frozen=True)
+class HealthReport:
+    """All answers about one database or server, worst first.
+
+    `status` is unhealthy with one finding that needs action now, degraded with one to look
+    at soon, unknown when nothing is wrong but something could not be checked.
+    """
+
+    status: Status
+    backend: str
+    headline: str
+    findings: tuple[Finding, ...]
+    details: Mapping[str, Any]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The report as plain JSON types."""
+        return {
+            "status": self.status.value,
+            "backend": self.backend,
+            "headline": self.headline,
+            "details": dict(self.details),
+            "findings": [finding.as_dict() for finding in self.findings],
+        }

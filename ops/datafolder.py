@@ -1,0 +1,116 @@
+"""The data folder: where backups, uploads and the console's own memory lie."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ops.errors import SettingsError
+
+
+class DataFolder:
+    """The folders below `OPS_DATA_DIR`; every one is made with mode 0700 when asked for.
+
+    Raises:
+        SettingsError: the folder cannot be made or written.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.expanduser().resolve()
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.root):
+                pass
+        except OSError as cause:
+            raise SettingsError(
+                f"The data folder {self.root} cannot be written: {cause.strerror}.",
+                "Set OPS_DATA_DIR to a folder that this user may write to.",
+            ) from cause
+
+    def _folder(self, *names: str) -> Path:
+        path = self.root.joinpath(*names)
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return path
+
+    def backups(self, target: str) -> Path:
+        """Kept archives of one target."""
+        return self._folder("backups", safe_name(target))
+
+    @property
+    def uploads(self) -> Path:
+        """What arrives from browsers, whole and half."""
+        return self._folder("uploads")
+
+    @property
+    def journals(self) -> Path:
+        """A JSON file for each restore and undo; the memory that survives a crash."""
+        return self._folder("restores")
+
+    @property
+    def logs(self) -> Path:
+        """What job processes say to the log."""
+        return self._folder("logs")
+
+    @property
+    def locks(self) -> Path:
+        """Lock files: one per target and one per running job."""
+        return self._folder("locks")
+
+    def undo(self, target: str) -> Path:
+        """Safety copies that undo a restore."""
+        return self._folder("undo", safe_name(target))
+
+    @property
+    def store_path(self) -> Path:
+        """The console's own memory, a SQLite file."""
+        return self.root / "console.db"
+
+    @property
+    def seal_key_path(self) -> Path:
+        """The key with which this console seals the archives it makes."""
+        return self.root / "seal.key"
+
+    @contextmanager
+    def workspace(self, purpose: str) -> Iterator[Path]:
+        """A fresh folder for one piece of work, removed with all it holds afterwards."""
+        path = Path(tempfile.mkdtemp(prefix=f"{purpose}-", dir=self._folder("work")))
+        try:
+            yield path
+        finally:
+            shutil.rmtree(path, ignore_errors=True)
+
+    def free_bytes(self) -> int:
+        """Bytes that may still be written on the data folder's disk."""
+        return shutil.disk_usage(self.root).free
+
+
+def safe_name(text: str) -> str:
+    """`text` as one harmless path segment: letters, digits, `-` and `_`."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", text).strip("-")[:60] or "unnamed"
+
+
+def fsync_folder(folder: Path) -> None:
+    """Make a rename in `folder` durable (POSIX: a rename lives in the folder's data)."""
+    if os.name == "nt":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def replace_durably(draft: Path, final: Path) -> None:
+    """Flush `draft` to disk, give it its final name at once, and make that durable."""
+    handle = os.open(draft, os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+    draft.replace(final)
+    fsync_folder(final.parent)

@@ -1,0 +1,111 @@
+"""Everything the console knows about PostgreSQL, versions 13 to 18."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from sqlalchemy import Engine, text
+
+from ops.archive.manifest import Manifest, TableRows
+from ops.checks.base import Check, Context
+from ops.dialects.base import (
+    DatabaseFacts,
+    Dialect,
+    LiveRows,
+    Notice,
+    PoolStats,
+    Replacement,
+    ServerSessions,
+    SizeReport,
+    Snapshot,
+)
+from ops.dialects.postgresql import backup, figures, staging
+from ops.dialects.postgresql import swap as swapping
+from ops.dialects.postgresql.connect import connect_parameters, connected
+from ops.journal import Journal
+from ops.progress import Progress
+
+
+class PostgreSQL(Dialect):
+    """A database on a PostgreSQL server."""
+
+    backend = "postgresql"
+    title = "PostgreSQL"
+    entry_suffix = ".pgdump"
+
+    def database_name(self, engine: Engine) -> str:
+        return str(engine.url.database or engine.url.username or "postgres")
+
+    def facts(self, engine: Engine) -> DatabaseFacts:
+        query = "SELECT pg_database_size(current_database()), current_setting('server_version')"
+        with connected(engine) as connection:
+            size, version = connection.execute(text(query)).one()
+        parameters = connect_parameters(engine)
+        host, port = parameters.get("host", "local socket"), parameters.get("port", 5432)
+        place = f"{host}:{port}" if "/" not in str(host) else str(host)
+        return DatabaseFacts(
+            self.database_name(engine), self.title, str(version).split()[0], place, int(size)
+        )
+
+    def live_rows(self, engine: Engine) -> tuple[LiveRows, ...]:
+        return figures.live_rows(engine)
+
+    def sizes(self, engine: Engine, *, exact: bool = False) -> SizeReport:
+        return figures.sizes(engine, exact=exact)
+
+    def pool_stats(self, engine: Engine) -> PoolStats | None:
+        return figures.pool_stats(engine)
+
+    def sessions(self, engine: Engine) -> ServerSessions | None:
+        return figures.sessions(engine)
+
+    def checks(self) -> tuple[Check, ...]:
+        from ops.checks.postgresql import CHECKS
+
+        return CHECKS
+
+    def health_context(self, engine: Engine) -> AbstractContextManager[Context]:
+        from ops.checks.postgresql import open_context
+
+        return open_context(engine)
+
+    def health_details(self, engine: Engine) -> dict[str, object]:
+        return figures.health_details(engine)
+
+    def backup_notices(self, engine: Engine, workspace: Path) -> list[Notice]:
+        return backup.notices(engine, workspace)
+
+    def dump(self, engine: Engine, into: Path, progress: Progress) -> Snapshot:
+        return backup.dump(engine, into, progress)
+
+    def restore_notices(
+        self, engine: Engine, manifest: Manifest, workspace: Path
+    ) -> list[Notice]:
+        return staging.notices(engine, manifest)
+
+    def stage(
+        self, engine: Engine, dump: Path, manifest: Manifest, journal: Journal, progress: Progress
+    ) -> Replacement:
+        try:
+            return staging.stage(engine, dump, manifest, journal, progress)
+        except BaseException:
+            staged = journal.facts.get("staged")
+            if staged is not None:
+                staging.drop(engine, str(staged))
+            raise
+
+    def count_rows(self, engine: Engine, staged: Replacement) -> tuple[TableRows, ...]:
+        return staging.count_rows(engine, staged)
+
+    def discard(self, engine: Engine, replacement: Replacement) -> None:
+        staging.drop(engine, replacement.location)
+
+    def swap(
+        self, engine: Engine, replacement: Replacement, journal: Journal, progress: Progress
+    ) -> Replacement | None:
+        engine.dispose()
+        return swapping.swap(engine, replacement, journal, progress)
+
+    def settle(self, engine: Engine, journal: Journal) -> None:
+        swapping.settle(engine, journal)

@@ -1,0 +1,218 @@
+"""Taking a snapshot: pg_dump and the row counts see the same moment.
+
+pg_export_snapshot and --snapshot: 10 of 10 counts exact under load; counts from another
+transaction 0 of 10.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import Connection, Engine, text
+
+from ops.archive.manifest import TableRows
+from ops.dialects.base import Notice, NoticeLevel, Snapshot
+from ops.dialects.postgresql.connect import APPLICATION, ToolAccess, connected, translated
+from ops.dialects.postgresql.tools import ClientTools, tools_for
+from ops.errors import OpsError, PreflightRefused, ToolFailed
+from ops.programs import run
+from ops.progress import Progress
+
+COUNTED_TABLES: Final = """
+SELECT format('%I.%I', n.nspname, c.relname)
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind = 'r' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+  AND NOT EXISTS (SELECT 1 FROM pg_depend d
+                  WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
+ORDER BY 1
+"""
+"""Ordinary tables and partitions; what belongs to an extension is made by the extension."""
+
+UNREADABLE: Final = """
+SELECT format('%I.%I', n.nspname, c.relname)
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p', 'S') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+  AND NOT (has_schema_privilege(n.oid, 'USAGE')
+           AND CASE WHEN c.relkind = 'S' THEN has_sequence_privilege(c.oid, 'SELECT')
+                    ELSE has_table_privilege(c.oid, 'SELECT') END)
+ORDER BY 1
+"""
+
+_ROW_SECURITY: Final = """
+SELECT c.oid::regclass::text FROM pg_class c
+WHERE c.relrowsecurity
+  AND (c.relforcerowsecurity OR NOT pg_has_role(c.relowner, 'USAGE'))
+  AND NOT EXISTS (SELECT 1 FROM pg_roles r
+                  WHERE r.rolname = current_user AND (r.rolsuper OR r.rolbypassrls))
+ORDER BY 1
+"""
+
+_COPIED: Final = """
+SELECT p.relid::bigint, p.bytes_processed
+FROM pg_stat_progress_copy p JOIN pg_stat_activity a USING (pid)
+WHERE p.datname = current_database() AND a.application_name = :application
+"""
+
+_DETAILS: Final = """
+SELECT pg_encoding_to_char(encoding) AS encoding, datcollate AS collation, datctype AS ctype,
+       pg_database_size(oid) AS database_bytes,
+       (SELECT coalesce(string_agg(extname, ',' ORDER BY extname), '') FROM pg_extension) AS extensions
+FROM pg_database WHERE datname = current_database()
+"""
+
+
+def server_major(connection: Connection) -> int:
+    """The server's major version, such as 16."""
+    number = connection.execute(text("SELECT current_setting('server_version_num')::int")).scalar()
+    return int(number or 0) // 10_000
+
+
+def notices(engine: Engine, workspace: Path) -> list[Notice]:
+    """Tools, rights and room."""
+    found = []
+    with connected(engine) as connection:
+        try:
+            tools_for(server_major(connection))
+        except PreflightRefused as refusal:
+            found.append(Notice(NoticeLevel.REFUSE, refusal.message, refusal.hint))
+        found += _rights(connection)
+        size = connection.execute(text("SELECT pg_database_size(current_database())")).scalar()
+    free = shutil.disk_usage(workspace).free
+    if free < int(size or 0) * 1.1:
+        message = f"There is not enough room for a backup: it may need {size:,} bytes, {free:,} are free."
+        hint = "Delete old backups or make room on the disk."
+        found.append(Notice(NoticeLevel.REFUSE, message, hint))
+    return found
+
+
+def _rights(connection: Connection) -> list[Notice]:
+    """A backup that would silently miss rows is no backup."""
+    found = []
+    role = connection.execute(text("SELECT quote_ident(current_user)")).scalar()
+    unreadable = list(connection.execute(text(UNREADABLE)).scalars())
+    if unreadable:
+        found.append(
+            Notice(
+                NoticeLevel.REFUSE,
+                f"The console's user may not read {_listed(unreadable)}. "
+                "A backup would miss them.",
+                f"As the server's administrator, run: GRANT pg_read_all_data TO {role};",
+            )
+        )
+    hidden = list(connection.execute(text(_ROW_SECURITY)).scalars())
+    if hidden:
+        found.append(
+            Notice(
+                NoticeLevel.REFUSE,
+                f"Row security hides rows of {_listed(hidden)} from the console's user. "
+                "A backup would miss them.",
+                f"As the server's administrator, run: ALTER ROLE {role} BYPASSRLS;",
+            )
+        )
+    return found
+
+
+def _listed(names: list[str]) -> str:
+    shown = ", ".join(names[:10])
+    return shown if len(names) <= 10 else f"{shown} and {len(names) - 10} more"
+
+
+def dump(engine: Engine, into: Path, progress: Progress) -> Snapshot:
+    """Run pg_dump at an exported snapshot and count every table at the same one."""
+    with connected(engine, autocommit=False) as connection:
+        connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
+        connection.execute(text("SET LOCAL row_security = off"))
+        taken_at, snapshot = connection.execute(
+            text("SELECT clock_timestamp(), pg_export_snapshot()")
+        ).one()
+        details = dict(connection.execute(text(_DETAILS)).mappings().one())
+        tools = tools_for(server_major(connection))
+        version = connection.execute(text("SHOW server_version")).scalar()
+        total = max(1, int(details["database_bytes"]))
+        _run_pg_dump(engine, connection, tools, snapshot, into, total, progress.within(0, 0.9))
+        tables = count_tables(connection, progress.within(0.9, 1))
+    return Snapshot(
+        _as_datetime(taken_at),
+        tables,
+        str(version).split()[0],
+        f"pg_dump {tools.version}",
+        True,
+        details,
+    )
+
+
+def _run_pg_dump(
+    engine: Engine,
+    holder: Connection,
+    tools: ClientTools,
+    snapshot: str,
+    into: Path,
+    total: int,
+    progress: Progress,
+) -> None:
+    info = holder.connection.driver_connection.info  # type: ignore[union-attr]
+    database = str(info.dbname)
+    with ToolAccess(engine, database, (info.host, info.port)) as access:
+        command: list[str | Path] = [
+            tools.pg_dump,
+            "--format=custom",
+            "--compress=1",
+            "--no-password",
+            "--lock-wait-timeout=60s",
+            f"--snapshot={snapshot}",
+            f"--file={into}",
+            f"--dbname={access.conninfo}",
+        ]
+        with connected(engine) as watcher:
+            try:
+                run(command, env=access.env, watch=_copy_watch(watcher, total, progress))
+            except ToolFailed as failed:
+                raise explained(failed) from failed
+
+
+def _copy_watch(watcher: Connection, total: int, progress: Progress) -> Callable[[], None]:
+    """Reports the bytes that COPY has moved so far, against the database's size."""
+    seen: dict[int, int] = {}
+
+    def watch() -> None:
+        for relation, done in watcher.execute(text(_COPIED), {"application": APPLICATION}):
+            seen[relation] = max(done, seen.get(relation, 0))
+        progress.report(min(sum(seen.values()), total * 0.99), total, "Copying the database")
+
+    return watch
+
+
+def count_tables(connection: Connection, progress: Progress) -> tuple[TableRows, ...]:
+    """The exact rows of every table, in this connection's transaction."""
+    with translated():
+        names = list(connection.execute(text(COUNTED_TABLES)).scalars())
+        plain = connection.execution_options(no_parameters=True)  # a name may hold a %
+        counted = []
+        for place, name in enumerate(names):
+            progress.report(place, len(names), f"Counting rows: {name}")
+            rows = plain.exec_driver_sql(f"SELECT count(*) FROM {name}").scalar()
+            counted.append(TableRows(name=name, rows=int(rows or 0)))
+        return tuple(counted)
+
+
+def explained(failed: ToolFailed) -> OpsError:
+    """What a tool's failure means, where its text is known (LC_ALL=C: English)."""
+    if "SSL support is not compiled in" in failed.detail:
+        return ToolFailed(
+            "The database wants an encrypted connection, and the installed pg_dump cannot "
+            "make one.",
+            "Install the system's PostgreSQL client package, or set OPS_PG_BIN to a folder "
+            "with tools that know TLS.",
+            failed.detail,
+        )
+    return ToolFailed(f"{failed.message}", failed.hint, failed.detail)
+
+
+def _as_datetime(value: object) -> datetime:
+    if not isinstance(value, datetime):
+        raise TypeError(f"the server's clock gave {value!r}")
+    return value

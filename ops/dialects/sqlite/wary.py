@@ -1,0 +1,102 @@
+"""Looking into a SQLite file that may be hostile. A program of its own, standard library only.
+
+`python -I wary.py check|count|resize FILE` prints one JSON object. A file from outside can
+hold views that never end and structures that make SQLite read for hours; here it runs into
+a memory limit, a CPU limit and a deadline instead of holding up the console.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Final
+
+DEADLINE_SECONDS: Final = 1800
+_MEMORY_BYTES: Final = 1 << 30
+_STEPS_BETWEEN_LOOKS: Final = 100_000
+
+TABLES: Final = """
+SELECT name FROM pragma_table_list
+WHERE schema = 'main' AND type IN ('table', 'shadow') AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'
+ORDER BY name
+"""
+"""Real tables only: a view could be made to run for ever, a virtual table runs code."""
+
+
+def quoted(name: str) -> str:
+    """`name` as an SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def count_tables(connection: sqlite3.Connection) -> list[tuple[str, int]]:
+    """Exact rows of every real table, in the order of their names."""
+    names = [row[0] for row in connection.execute(TABLES).fetchall()]
+    return [
+        (name, connection.execute(f"SELECT count(*) FROM {quoted(name)}").fetchone()[0])
+        for name in names
+    ]
+
+
+def _limit_resources() -> None:
+    try:
+        import resource
+    except ImportError:  # Windows has no such limits; the deadline still holds.
+        return
+    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
+    resource.setrlimit(resource.RLIMIT_CPU, (DEADLINE_SECONDS, DEADLINE_SECONDS))
+
+
+def _open_wary(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(f"{path.as_uri()}?mode=ro&immutable=1", uri=True)
+    ends = time.monotonic() + DEADLINE_SECONDS
+    connection.set_progress_handler(lambda: time.monotonic() > ends, _STEPS_BETWEEN_LOOKS)
+    for setting in ("trusted_schema=OFF", "cell_size_check=ON", "mmap_size=0"):
+        connection.execute(f"PRAGMA {setting}")
+    return connection
+
+
+def _check(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        if file.read(16) != b"SQLite format 3\x00":
+            return {"problem": "the file does not begin like a SQLite database"}
+    with closing(_open_wary(path)) as connection:
+        found = [row[0] for row in connection.execute("PRAGMA quick_check(5)")]
+        if found != ["ok"]:
+            return {"problem": "; ".join(found)}
+        return {"page_size": connection.execute("PRAGMA page_size").fetchone()[0]}
+
+
+def _count(path: Path) -> dict[str, Any]:
+    with closing(_open_wary(path)) as connection:
+        return {"tables": count_tables(connection)}
+
+
+def _resize(path: Path, page_size: str) -> dict[str, Any]:
+    """Rewrite the file with another page size; implicit row numbers may change."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA trusted_schema=OFF")
+        connection.execute("PRAGMA journal_mode=DELETE")
+        connection.execute(f"PRAGMA page_size={int(page_size)}")
+        connection.execute("VACUUM")
+    return {}
+
+
+def main(arguments: list[str]) -> int:
+    """The process's entry: verb, file, further arguments."""
+    verb, path, *rest = arguments
+    verbs = {"check": _check, "count": _count, "resize": _resize}
+    _limit_resources()
+    try:
+        answer = verbs[verb](Path(path), *rest)  # type: ignore[operator]
+    except (sqlite3.Error, MemoryError, OSError) as cause:
+        answer = {"problem": f"{type(cause).__name__}: {cause}"}
+    print(json.dumps(answer))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,118 @@
+"""The journal of a restore: what survives a crash, and what undo goes by.
+
+A JSON file per restore, outside the database, written durably *before* each step
+it announces (draft, fsync, rename, fsync of the folder).
+
+    PREPARED → STAGING → STAGED → VERIFIED → SWAPPING → DONE
+                   any of the first five → ROLLED_BACK
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
+from secrets import token_hex
+
+from ops.datafolder import DataFolder, replace_durably
+
+Fact = str | int
+
+
+class Step(StrEnum):
+    """Where a restore has got to."""
+
+    PREPARED = "prepared"
+    STAGING = "staging"
+    STAGED = "staged"
+    VERIFIED = "verified"
+    SWAPPING = "swapping"
+    DONE = "done"
+    ROLLED_BACK = "rolled back"
+
+
+SETTLED = (Step.DONE, Step.ROLLED_BACK)
+
+
+@dataclass
+class Journal:
+    """One restore or undo of one target.
+
+    `facts` are the dialect's own: names, oids, cookies by which it knows what it finds.
+    `undo` is the former live database (`location`, `size_bytes`) while it is kept.
+    """
+
+    path: Path
+    target: str
+    backend: str
+    verb: str
+    source: str
+    id: str = field(default_factory=lambda: datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f") + token_hex(2))
+    step: Step = Step.PREPARED
+    created_at: str = field(default_factory=lambda: _now())
+    ended_at: str | None = None
+    facts: dict[str, Fact] = field(default_factory=dict)
+    undo: dict[str, Fact] | None = None
+    undo_until: str | None = None
+
+    @classmethod
+    def begin(
+        cls, folder: DataFolder, target: str, backend: str, verb: str, source: str
+    ) -> Journal:
+        """Write a new journal: `verb` is "restore" or "undo", `source` what is restored."""
+        journal = cls(folder.journals, target, backend, verb, source)
+        journal.path = folder.journals / f"{journal.id}.json"
+        journal.write()
+        return journal
+
+    def advance(self, step: Step, **facts: Fact) -> None:
+        """Durably note that `step` begins (or, for DONE and ROLLED_BACK, is reached)."""
+        self.step = step
+        self.facts.update(facts)
+        if step in SETTLED:
+            self.ended_at = _now()
+        self.write()
+
+    def keep_undo(self, location: str, size_bytes: int, days: int) -> None:
+        """Note the undo point, without writing; the next `advance` does."""
+        self.undo = {"location": location, "size_bytes": size_bytes}
+        self.undo_until = (datetime.now(UTC) + timedelta(days=days)).isoformat(timespec="seconds")
+
+    def forget_undo(self) -> None:
+        """Durably note that the undo point is used up or deleted."""
+        self.undo = None
+        self.undo_until = None
+        self.write()
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing is left to do or to clean up."""
+        return self.step in SETTLED
+
+    def write(self) -> None:
+        """Write durably: whoever reads finds the former text or this one, never half."""
+        data = asdict(self)
+        del data["path"]
+        draft = self.path.with_suffix(".part")
+        draft.write_text(json.dumps(data, indent=1), encoding="utf-8")
+        replace_durably(draft, self.path)
+
+    @classmethod
+    def read(cls, path: Path) -> Journal:
+        """Read one journal. Raises ValueError, TypeError or KeyError on a foreign file."""
+        data = json.loads(path.read_text(encoding="utf-8"))
+        data["step"] = Step(data["step"])
+        return cls(path=path, **data)
+
+
+def journals_of(folder: DataFolder, target: str) -> list[Journal]:
+    """The journals of one target, newest first. Raises ValueError on a damaged one."""
+    found = [Journal.read(path) for path in folder.journals.glob("*.json")]
+    mine = [journal for journal in found if journal.target == target]
+    return sorted(mine, key=lambda journal: journal.id, reverse=True)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,88 @@
+"""Running other programs: cancellable, ending with us, their errors kept without secrets."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from ops.errors import ToolFailed
+from ops.target import redact
+
+_GRACE_SECONDS: Final = 3.0
+_PR_SET_PDEATHSIG: Final = 1
+
+
+def run(
+    command: Sequence[str | Path],
+    *,
+    env: Mapping[str, str],
+    watch: Callable[[], None],
+    every: float = 0.5,
+) -> None:
+    """Run `command` to its end; `watch` is called every `every` seconds meanwhile.
+
+    What `watch` raises (Cancelled) ends the program first: SIGTERM, then SIGKILL after
+    3 seconds. On Linux the program is killed when this process dies.
+
+    Raises:
+        ToolFailed: it could not be started, or its exit status is not 0. Only the exit
+            status counts: error texts are in the server's language.
+    """
+    name = Path(command[0]).name
+    with tempfile.TemporaryFile() as errors:
+        try:
+            process = subprocess.Popen(
+                [str(part) for part in command],
+                env=dict(env),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
+                preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+            )
+        except OSError as cause:
+            raise ToolFailed(f"{name} could not be started.", detail=str(cause)) from cause
+        try:
+            _wait(process, watch, every)
+        except BaseException:
+            _end(process)
+            raise
+        if process.returncode != 0:
+            raise ToolFailed(
+                f"{name} ended with an error.",
+                detail=f"exit status {process.returncode}\n{_last_lines(errors.fileno())}",
+            )
+
+
+def _wait(process: subprocess.Popen[bytes], watch: Callable[[], None], every: float) -> None:
+    while True:
+        try:
+            process.wait(timeout=every)
+            return
+        except subprocess.TimeoutExpired:
+            watch()
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(_GRACE_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _die_with_parent() -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _last_lines(handle: int, limit: int = 4000) -> str:
+    size = os.fstat(handle).st_size
+    text = os.pread(handle, limit, max(0, size - limit)).decode(errors="replace")
+    return redact(text.strip())

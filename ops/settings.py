@@ -1,0 +1,193 @@
+"""Settings from the environment, `.env` and `*_FILE` secrets.
+
+One field is one environment variable (its alias); README.md shows them as a
+table that a test compares with this module.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from dotenv import dotenv_values
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+
+from ops.errors import SettingsError
+from ops.target import Target
+
+TARGET_PREFIX = "OPS_TARGETS__"
+
+
+class Settings(BaseModel):
+    """What can be set. Secrets are `SecretStr`: they show as asterisks everywhere."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    database_url: SecretStr | None = Field(
+        None,
+        alias="DATABASE_URL",
+        description="The database to look after, as an SQLAlchemy URL. "
+        "Without it, a demo shop database is made.",
+    )
+    targets: dict[str, SecretStr] = Field(
+        default_factory=dict,
+        alias="OPS_TARGETS__NAME",
+        description="More databases, one variable each; NAME becomes the name on the page.",
+    )
+    redis_url: SecretStr | None = Field(
+        None,
+        alias="REDIS_URL",
+        description="The Redis beside the database. Without it, Redis is left out.",
+    )
+    data_dir: Path = Field(
+        Path("data"),
+        alias="OPS_DATA_DIR",
+        description="Folder of the backups, uploads and the console's own memory.",
+    )
+    host: str = Field(
+        "127.0.0.1",
+        alias="OPS_HOST",
+        description="Address to listen on. Other machines reach 0.0.0.0; put TLS before it.",
+    )
+    port: int = Field(
+        8501, alias="OPS_PORT", ge=0, le=65535, description="Port to listen on; 0 takes a free one."
+    )
+    admin_password: SecretStr | None = Field(
+        None,
+        alias="OPS_ADMIN_PASSWORD",
+        min_length=8,
+        description="Password of `admin`, at least 8 characters. "
+        "Without it, each start prints a one-time sign-in link.",
+    )
+    pg_bin: Path | None = Field(
+        None,
+        alias="OPS_PG_BIN",
+        description="Folder with pg_dump and pg_restore, asked before all others.",
+    )
+    max_upload_gb: float = Field(
+        64,
+        alias="OPS_MAX_UPLOAD_GB",
+        gt=0,
+        description="Largest ZIP that may be uploaded, in GB (1,000,000,000 bytes).",
+    )
+    undo_days: int = Field(
+        7,
+        alias="OPS_UNDO_DAYS",
+        ge=1,
+        le=365,
+        description="Days for which the database as it was before a restore is kept.",
+    )
+    trusted_proxies: str = Field(
+        "127.0.0.1",
+        alias="OPS_TRUSTED_PROXIES",
+        description="Addresses of reverse proxies whose X-Forwarded headers are believed, "
+        "separated by commas.",
+    )
+
+    @field_validator("targets")
+    @classmethod
+    def _named(cls, targets: dict[str, SecretStr]) -> dict[str, SecretStr]:
+        for name in targets:
+            if not name.replace("_", "").replace("-", "").isalnum() or len(name) > 40:
+                raise ValueError(f"{name!r} is not a name: use up to 40 letters, digits, - and _")
+        return targets
+
+    @field_validator("pg_bin")
+    @classmethod
+    def _is_folder(cls, folder: Path | None) -> Path | None:
+        if folder is not None and not folder.is_dir():
+            raise ValueError(f"{folder} is not a folder")
+        return folder
+
+    def all_targets(self) -> list[Target]:
+        """The databases to look after; the demo when none is set.
+
+        Raises:
+            SettingsError: an address is not a URL of a known kind.
+        """
+        found = []
+        if self.database_url is not None:
+            found.append(Target.parse("main", self.database_url.get_secret_value()))
+        for name, url in self.targets.items():
+            found.append(Target.parse(name, url.get_secret_value()))
+        if not found:
+            demo = self.data_dir.expanduser().resolve() / "demo" / "demo-shop.db"
+            found.append(Target.parse("demo", f"sqlite:///{demo}", is_demo=True))
+        return found
+
+
+def environment_names() -> list[str]:
+    """Every variable that is understood, without the `_FILE` forms."""
+    return [str(field.alias) for field in Settings.model_fields.values()]
+
+
+def secret_names() -> list[str]:
+    """The variables that may also be given as NAME_FILE, a file that holds the value."""
+    return [
+        str(field.alias)
+        for field in Settings.model_fields.values()
+        if "SecretStr" in str(field.annotation)
+    ]
+
+
+def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings; `.env` in the working folder fills what the environment leaves open.
+
+    Raises:
+        SettingsError: a misspelt name, an unreadable `*_FILE`, an impossible value;
+            its message is one line.
+    """
+    if environ is None:
+        dotenv = {k: v for k, v in dotenv_values(".env").items() if v is not None}
+        environ = {**dotenv, **os.environ}
+    values: dict[str, object] = {}
+    targets: dict[str, str] = {}
+    for name, value in environ.items():
+        base, text = _resolve_file(name, value)
+        if base.startswith(TARGET_PREFIX) and base != TARGET_PREFIX:
+            _put_once(targets, base.removeprefix(TARGET_PREFIX).lower(), text, base)
+        elif base in environment_names():
+            if text:
+                _put_once(values, base, text, base)
+        elif base.startswith("OPS_"):
+            raise SettingsError(_misspelt(base))
+    if targets:
+        values["OPS_TARGETS__NAME"] = targets
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as cause:
+        raise SettingsError(_first_problem(cause)) from None
+
+
+def _resolve_file(name: str, value: str) -> tuple[str, str]:
+    """NAME_FILE of a secret becomes NAME with the file's text, without its last line end."""
+    base = name.removesuffix("_FILE")
+    is_secret = base in secret_names() or base.startswith(TARGET_PREFIX)
+    if base == name or not is_secret:
+        return name, value
+    try:
+        return base, Path(value).read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as cause:
+        reason = getattr(cause, "strerror", None) or "it is not text"
+        raise SettingsError(f"{name} names the file {value!r}, which cannot be read: {reason}.") \
+            from None
+
+
+def _put_once(into: dict[str, object] | dict[str, str], key: str, value: str, name: str) -> None:
+    if key in into:
+        raise SettingsError(f"{name} is set twice (as itself and as {name}_FILE); remove one.")
+    into[key] = value  # type: ignore[assignment]
+
+
+def _misspelt(name: str) -> str:
+    near = difflib.get_close_matches(name, environment_names(), n=1, cutoff=0.6)
+    tip = f"; did you mean {near[0]}?" if near else ""
+    return f"{name} is not a setting of the console{tip}"
+
+
+def _first_problem(cause: ValidationError) -> str:
+    """One line without the value itself, which may be a secret."""
+    problem = cause.errors(include_input=False, include_url=False)[0]
+    return f"{problem['loc'][0]} cannot be used: {problem['msg']}."

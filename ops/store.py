@@ -1,0 +1,101 @@
+"""The console's own memory: jobs, activity, size samples, accounts.
+
+It never lies in a database that the console looks after: a restore would take it back
+in time. A SQLite file in the data folder, used by several processes at once.
+All times are seconds since the epoch (UTC).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import (
+    JSON,
+    Column,
+    Engine,
+    Float,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    create_engine,
+    event,
+)
+from sqlalchemy.engine import URL
+
+metadata: Final = MetaData()
+
+jobs: Final = Table(
+    "jobs",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("kind", String(20), nullable=False),
+    Column("target", String(60), nullable=False),
+    Column("who", String(60), nullable=False),
+    Column("params", JSON, nullable=False),
+    Column("state", String(20), nullable=False),
+    Column("done", Float, nullable=False, default=0.0),
+    Column("total", Float, nullable=False, default=0.0),
+    Column("note", Text, nullable=False, default=""),
+    Column("cancel_asked", Integer, nullable=False, default=0),
+    Column("created", Float, nullable=False),
+    Column("started", Float),
+    Column("heartbeat", Float),
+    Column("ended", Float),
+    Column("result", JSON),
+    Column("error", JSON),
+    Index("jobs_by_target", "target", "created"),
+)
+
+samples: Final = Table(
+    "samples",
+    metadata,
+    Column("target", String(60), primary_key=True),
+    Column("taken", Float, primary_key=True),
+    Column("size_bytes", Float, nullable=False),
+)
+
+accounts: Final = Table(
+    "accounts",
+    metadata,
+    Column("name", String(60), primary_key=True),
+    Column("password_hash", Text),
+    Column("changed", Float, nullable=False),
+)
+
+sessions: Final = Table(
+    "sessions",
+    metadata,
+    Column("token_hash", String(64), primary_key=True),
+    Column("account", String(60), nullable=False),
+    Column("csrf", String(64), nullable=False),
+    Column("created", Float, nullable=False),
+    Column("seen", Float, nullable=False),
+)
+
+sign_in_links: Final = Table(
+    "sign_in_links",
+    metadata,
+    Column("token_hash", String(64), primary_key=True),
+    Column("account", String(60), nullable=False),
+    Column("created", Float, nullable=False),
+)
+
+
+def open_store(path: Path) -> Engine:
+    """The store at `path`, its tables made where they are missing."""
+    engine = create_engine(URL.create("sqlite", database=str(path)), connect_args={"timeout": 30})
+
+    @event.listens_for(engine, "connect")
+    def _settings(connection: object, _record: object) -> None:
+        cursor = connection.cursor()  # type: ignore[attr-defined]
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute("PRAGMA synchronous=NORMAL")
+        cursor.close()
+
+    metadata.create_all(engine)
+    path.chmod(0o600)
+    return engine

@@ -33,8 +33,10 @@ class DataFolder:
             ) from cause
 
     def _folder(self, *names: str) -> Path:
-        path = self.root.joinpath(*names)
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path = self.root
+        for name in names:
+            path = path / name
+            path.mkdir(mode=0o700, exist_ok=True)
         return path
 
     def backups(self, target: str) -> Path:
@@ -76,13 +78,20 @@ class DataFolder:
         return self.root / "seal.key"
 
     @contextmanager
-    def workspace(self, purpose: str) -> Iterator[Path]:
+    def workspace(self, target: str, purpose: str) -> Iterator[Path]:
         """A fresh folder for one piece of work, removed with all it holds afterwards."""
-        path = Path(tempfile.mkdtemp(prefix=f"{purpose}-", dir=self._folder("work")))
+        path = Path(tempfile.mkdtemp(prefix=f"{purpose}-", dir=self._work(target)))
         try:
             yield path
         finally:
             shutil.rmtree(path, ignore_errors=True)
+
+    def clear_workspaces(self, target: str) -> None:
+        """Remove what killed work left. Call it under the target's lock."""
+        shutil.rmtree(self._work(target), ignore_errors=True)
+
+    def _work(self, target: str) -> Path:
+        return self._folder("work", safe_name(target))
 
     def free_bytes(self) -> int:
         """Bytes that may still be written on the data folder's disk."""

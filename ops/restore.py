@@ -94,7 +94,7 @@ def restore_backup(
     """
     engine = target.engine
     dialect = dialect_of(engine)
-    with target_lock(folder, target.name), folder.workspace("restore") as workspace:
+    with target_lock(folder, target.name), folder.workspace(target.name, "restore") as workspace:
         settle_target(target, folder)
         archive = read_archive(archive_path)
         check_kind(dialect, archive)

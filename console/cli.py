@@ -1,0 +1,236 @@
+"""The command `ops-console`.
+
+Results go to stdout; with --json as one JSON document and nothing else. Progress goes to
+stderr, and only to a terminal. Exit status: 0 done, 1 not done, 2 wrong usage;
+`health` follows the monitoring plugins: 0 healthy, 1 degraded, 2 unhealthy, 3 unknown.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from console.context import console
+from ops.checks.base import HealthReport, Status
+from ops.errors import Cancelled, NotConfirmed, OpsError
+from ops.progress import Progress
+from ops.target import Target
+
+HEALTH_EXIT = {
+    Status.HEALTHY: 0,
+    Status.DEGRADED: 1,
+    Status.UNHEALTHY: 2,
+    Status.UNKNOWN: 3,
+}
+_WORST_FIRST = (Status.UNHEALTHY, Status.UNKNOWN, Status.DEGRADED, Status.HEALTHY)
+
+
+class Terminal(Progress):
+    """A progress bar on a terminal, silence in a pipe."""
+
+    def __init__(self) -> None:
+        self._shows = sys.stderr.isatty()
+
+    def report(self, done: float, total: float, note: str = "") -> None:
+        if self._shows:
+            share = done / total if total else 0
+            bar = "█" * round(share * 30)
+            click.echo(f"\r\033[K{bar:<30} {share:4.0%}  {note}", nl=False, err=True)
+
+    def close(self) -> None:
+        """Leave the line that the bar was drawn on."""
+        if self._shows:
+            click.echo("\r\033[K", nl=False, err=True)
+
+
+@contextmanager
+def _answering(as_json: bool) -> Iterator[None]:
+    """Turn errors into what people or scripts read, and exit status 1."""
+    try:
+        yield
+    except OpsError as error:
+        if as_json:
+            click.echo(json.dumps({"error": error.message, "hint": error.hint}))
+        else:
+            click.echo(f"{error.message}\n{error.hint}".strip(), err=True)
+            if error.detail:
+                click.echo(f"Details: {error.detail}", err=True)
+        sys.exit(1)
+
+
+def _tell(as_json: bool, document: Any, text: str) -> None:
+    click.echo(json.dumps(document, indent=2) if as_json else text)
+
+
+_target_option = click.option("--target", metavar="NAME", help="Which database; else the first.")
+_json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+
+
+def _options(command: Callable[..., None]) -> Callable[..., None]:
+    return _target_option(_json_option(command))
+
+
+def _run_job(kind: str, target: Target, params: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Do the work here, as the same job that a page would start."""
+    from ops import jobs
+
+    home, shown = console(), Terminal()
+    job_id = jobs.create(home, kind, target.name, "command line", params)
+    try:
+        return jobs.execute(home, job_id, shown)
+    except KeyboardInterrupt:
+        raise Cancelled from None
+    finally:
+        shown.close()
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="ops-console")
+def main() -> None:
+    """Look after a SQLite or PostgreSQL database, and the Redis beside it."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    logging.getLogger("ops.jobs").setLevel(logging.CRITICAL)  # its errors are answered below
+
+
+@main.command()
+@click.option("--host", help="Address to listen on (OPS_HOST).")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on (OPS_PORT).")
+def serve(host: str | None, port: int | None) -> None:
+    """Start the web console."""
+    with _answering(False):
+        from console.web.serve import serve as run
+
+        run(console(), host=host, port=port)
+
+
+@main.command()
+@_options
+@click.option("--label", default="", help="What to call this backup.")
+def backup(target: str | None, as_json: bool, label: str) -> None:
+    """Make a backup and print the archive's path."""
+    with _answering(as_json):
+        made = _run_job("backup", console().target(target), {"label": label})
+        _tell(as_json, made, made["archive"])
+
+
+@main.command()
+@_options
+@click.argument("archive")
+@click.option("--yes", is_flag=True, help="Replace the live database without asking.")
+@click.option(
+    "--trust-foreign", is_flag=True, help="Also restore a backup that this console did not make."
+)
+def restore(
+    target: str | None, as_json: bool, archive: str, yes: bool, trust_foreign: bool
+) -> None:
+    """Put ARCHIVE (a path, or a name from `list`) in the place of the live database."""
+    with _answering(as_json):
+        chosen = console().target(target)
+        path = _find_archive(chosen, archive)
+        _confirm(chosen, f"replace the database with {path.name}", yes)
+        params = {"archive": str(path.absolute()), "trust_foreign": trust_foreign}
+        done = _run_job("restore", chosen, params)
+        way_back = "Undo it with: ops-console undo" if done["undo"] else "It cannot be undone."
+        _tell(as_json, done, "\n".join(["Restored.", *done["notes"], way_back]))
+
+
+@main.command()
+@_options
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def undo(target: str | None, as_json: bool, yes: bool) -> None:
+    """Put back the database as it was before the last restore."""
+    with _answering(as_json):
+        chosen = console().target(target)
+        _confirm(chosen, "undo the last restore", yes)
+        done = _run_job("undo", chosen, {})
+        _tell(as_json, done, "Undone. `ops-console undo` again brings the restored one back.")
+
+
+@main.command()
+@_options
+@click.argument("archive")
+def verify(target: str | None, as_json: bool, archive: str) -> None:
+    """Read ARCHIVE (a path, or a name from `list`) and compare it with its manifest."""
+    with _answering(as_json):
+        from ops.verify import verify_archive
+
+        shown = Terminal()
+        result = verify_archive(_find_archive(console().target(target), archive), progress=shown)
+        shown.close()
+        good = "Whole." if result.has_proof else "Whole, but it carries no checksum of its own."
+        text = good if result.ok else f"Not usable: {result.problem}"
+        _tell(as_json, result.as_dict(), text)
+        sys.exit(0 if result.ok else 1)
+
+
+@main.command("list")
+@_options
+def list_(target: str | None, as_json: bool) -> None:
+    """List the backups, newest first."""
+    with _answering(as_json):
+        from ops.catalog import Catalog
+
+        entries = Catalog(console().folder, console().target(target).name).entries()
+        lines = [
+            f"{e.created_at:%Y-%m-%d %H:%M} UTC  {e.size_bytes:>14,}  {e.name}  "
+            f"{e.problem or e.label}".rstrip()
+            for e in entries
+        ]
+        _tell(as_json, [e.as_dict() for e in entries], "\n".join(lines) or "No backups yet.")
+
+
+@main.command()
+@_options
+def health(target: str | None, as_json: bool) -> None:
+    """Say how the database, and Redis where it is set, are doing."""
+    with _answering(as_json):
+        from ops.health import get_health_report, get_redis_report
+
+        home = console()
+        reports: list[HealthReport] = [get_health_report(home.target(target).engine)]
+        if home.settings.redis_url is not None:
+            reports.append(get_redis_report(home.settings.redis_url.get_secret_value()))
+        worst = next(s for s in _WORST_FIRST if any(r.status is s for r in reports))
+        document = {"status": worst.value, "reports": [r.as_dict() for r in reports]}
+        _tell(as_json, document, "\n".join(_health_lines(reports)))
+        sys.exit(HEALTH_EXIT[worst])
+
+
+def _health_lines(reports: list[HealthReport]) -> Iterator[str]:
+    for report in reports:
+        yield f"{report.backend}: {report.status.value}. {report.headline}"
+        for finding in report.findings:
+            if finding.level.value not in ("good", "info"):
+                yield f"  [{finding.level.value}] {finding.sentence} {finding.fix}".rstrip()
+
+
+def _find_archive(target: Target, archive: str) -> Path:
+    from ops.catalog import Catalog
+
+    path = Path(archive)
+    return path if path.is_file() else Catalog(console().folder, target.name).entry(archive).path
+
+
+def _confirm(target: Target, what: str, yes: bool) -> None:
+    """Ask for the database's name, unless --yes was given."""
+    if yes:
+        return
+    from ops.dialects import dialect_of
+
+    name = dialect_of(target.engine).database_name(target.engine)
+    if not sys.stdin.isatty():
+        raise NotConfirmed(f"This would {what}.", "Add --yes to do it without being asked.")
+    told = click.prompt(f"This will {what}. Type the database's name ({name}) to go on", err=True)
+    if told != name:
+        raise NotConfirmed("The name was not the database's.", "Type it exactly.")
+
+
+if __name__ == "__main__":
+    main()

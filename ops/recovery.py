@@ -1,0 +1,37 @@
+"""At start-up: settle what a crash left, before anything new begins."""
+
+from __future__ import annotations
+
+import logging
+
+from ops.catalog import Catalog
+from ops.datafolder import DataFolder
+from ops.errors import Busy, OpsError
+from ops.installation import Installation
+from ops.journal import journals_of
+from ops.locks import target_lock
+from ops.restore import expire_undo_points, settle_target
+from ops.target import Target
+
+log = logging.getLogger(__name__)
+
+
+def settle_all(home: Installation) -> None:
+    """Settle every target. What cannot be settled now is logged; it is tried again before
+    the next restore, and `unsettled` tells pages of it."""
+    for target in home.targets:
+        try:
+            with target_lock(home.folder, target.name):
+                home.folder.clear_workspaces(target.name)
+                Catalog(home.folder, target.name).remove_drafts()
+                settle_target(target, home.folder)
+            expire_undo_points(target, home.folder)
+        except Busy:
+            continue  # a living process is at work on it, which is no leftover
+        except OpsError as error:
+            log.error("%s: %s %s %s", target.name, error.message, error.hint, error.detail)
+
+
+def unsettled(target: Target, folder: DataFolder) -> bool:
+    """Whether an interrupted restore of this target still waits to be settled."""
+    return any(not journal.is_settled for journal in journals_of(folder, target.name))

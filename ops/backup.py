@@ -87,9 +87,7 @@ def create_backup(
             progress.report(0.97, 1, "Writing to disk")
             archive = draft.commit()
         digest = catalog.note_hash(archive)
-    return BackupResult(
-        archive, archive.stat().st_size, digest, dialect.backend, snapshot.tables
-    )
+    return BackupResult(archive, archive.stat().st_size, digest, dialect.backend, snapshot.tables)
 
 
 def _manifest(dialect: Dialect, name: str, label: str, snapshot: Snapshot) -> Manifest:

@@ -136,7 +136,13 @@ class Catalog:
         except BadArchive as bad:
             problem = bad.message.removesuffix(" Nothing was changed.")
             return CatalogEntry(
-                path, size, EntryState.DAMAGED, changed, note.get("label", ""), None, problem=problem
+                path,
+                size,
+                EntryState.DAMAGED,
+                changed,
+                note.get("label", ""),
+                None,
+                problem=problem,
             )
         created = manifest.created_at
         return CatalogEntry(

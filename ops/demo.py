@@ -44,7 +44,18 @@ CREATE VIEW revenue_by_day AS
 _CATEGORIES: Final = ("Tea", "Coffee", "Honey", "Spices", "Chocolate", "Pasta", "Oil", "Jam")
 _CITIES: Final = ("Lisbon", "Graz", "Turku", "Ghent", "Porto", "Bern", "Split", "Cork", "Lyon")
 _FIRST: Final = ("Ana", "Ben", "Caro", "Dev", "Ela", "Finn", "Gus", "Hana", "Ivo", "Jo", "Kai")
-_LAST: Final = ("Alder", "Birch", "Cedar", "Dogwood", "Elm", "Fir", "Gum", "Hazel", "Ivy", "Juniper")
+_LAST: Final = (
+    "Alder",
+    "Birch",
+    "Cedar",
+    "Dogwood",
+    "Elm",
+    "Fir",
+    "Gum",
+    "Hazel",
+    "Ivy",
+    "Juniper",
+)
 _STATES: Final = ("paid", "sent", "delivered", "delivered", "delivered", "returned")
 _PRAISE: Final = "Arrived quickly and well packed. We would order this again for the family. "
 _CUSTOMERS, _PRODUCTS, _ORDERS, _REVIEWS = 2_000, 400, 24_000, 9_000
@@ -61,7 +72,7 @@ def make_demo_shop(engine: Engine) -> None:
     draft.unlink(missing_ok=True)
     with closing(sqlite3.connect(draft)) as connection:
         connection.executescript(_SCHEMA)
-        _fill(connection, random.Random(7))  # noqa: S311  # nosec B311
+        _fill(connection, random.Random(7))  # nosec B311
         connection.commit()
         connection.execute("ANALYZE")
         connection.commit()
@@ -74,17 +85,24 @@ def make_demo_shop(engine: Engine) -> None:
 def _fill(connection: sqlite3.Connection, chance: random.Random) -> None:
     now = datetime.now(UTC).replace(microsecond=0, tzinfo=None)
     people = (
-        (n, f"{chance.choice(_FIRST)} {chance.choice(_LAST)}", f"customer{n}@shop.example",
-         chance.choice(_CITIES))
+        (
+            n,
+            f"{chance.choice(_FIRST)} {chance.choice(_LAST)}",
+            f"customer{n}@shop.example",
+            chance.choice(_CITIES),
+        )
         for n in range(1, _CUSTOMERS + 1)
     )
     connection.executemany("INSERT INTO customers VALUES (?, ?, ?, ?)", people)
-    connection.executemany(
-        "INSERT INTO categories VALUES (?, ?)", enumerate(_CATEGORIES, start=1)
-    )
+    connection.executemany("INSERT INTO categories VALUES (?, ?)", enumerate(_CATEGORIES, start=1))
     goods = (
-        (n, 1 + n % len(_CATEGORIES), f"{_CATEGORIES[n % len(_CATEGORIES)]} no. {n}",
-         chance.randrange(190, 4900), _PRAISE * 3)
+        (
+            n,
+            1 + n % len(_CATEGORIES),
+            f"{_CATEGORIES[n % len(_CATEGORIES)]} no. {n}",
+            chance.randrange(190, 4900),
+            _PRAISE * 3,
+        )
         for n in range(1, _PRODUCTS + 1)
     )
     connection.executemany("INSERT INTO products VALUES (?, ?, ?, ?, ?)", goods)
@@ -92,7 +110,12 @@ def _fill(connection: sqlite3.Connection, chance: random.Random) -> None:
         when = now - timedelta(minutes=(_ORDERS - order) * 20)
         connection.execute(
             "INSERT INTO orders VALUES (?, ?, ?, ?)",
-            (order, chance.randrange(1, _CUSTOMERS + 1), when.isoformat(" "), chance.choice(_STATES)),
+            (
+                order,
+                chance.randrange(1, _CUSTOMERS + 1),
+                when.isoformat(" "),
+                chance.choice(_STATES),
+            ),
         )
         for product in chance.sample(range(1, _PRODUCTS + 1), chance.randrange(1, 4)):
             connection.execute(
@@ -100,8 +123,13 @@ def _fill(connection: sqlite3.Connection, chance: random.Random) -> None:
                 (order, product, chance.randrange(1, 4), chance.randrange(190, 4900)),
             )
     reviews = (
-        (n, chance.randrange(1, _PRODUCTS + 1), chance.randrange(1, _CUSTOMERS + 1),
-         chance.randrange(1, 6), _PRAISE * chance.randrange(1, 4))
+        (
+            n,
+            chance.randrange(1, _PRODUCTS + 1),
+            chance.randrange(1, _CUSTOMERS + 1),
+            chance.randrange(1, 6),
+            _PRAISE * chance.randrange(1, 4),
+        )
         for n in range(1, _REVIEWS + 1)
     )
     connection.executemany("INSERT INTO reviews VALUES (?, ?, ?, ?, ?)", reviews)

@@ -49,7 +49,9 @@ class Journal:
     backend: str
     verb: str
     source: str
-    id: str = field(default_factory=lambda: datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f") + token_hex(2))
+    id: str = field(
+        default_factory=lambda: datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f") + token_hex(2)
+    )
     step: Step = Step.PREPARED
     created_at: str = field(default_factory=lambda: _now())
     ended_at: str | None = None
@@ -90,6 +92,11 @@ class Journal:
     def is_settled(self) -> bool:
         """Whether nothing is left to do or to clean up."""
         return self.step in SETTLED
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the swap happened."""
+        return self.step is Step.DONE
 
     def write(self) -> None:
         """Write durably: whoever reads finds the former text or this one, never half."""

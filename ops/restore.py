@@ -110,12 +110,16 @@ def restore_backup(
             dump = workspace / f"staged{dialect.entry_suffix}"
             extract_entry(archive, dump, progress.within(0, 0.3))
             journal.advance(Step.STAGING)
-            return dialect.stage(
-                engine, dump, archive.manifest, journal, progress.within(0.3, 0.7)
-            )
+            return dialect.stage(engine, dump, archive.manifest, journal, progress.within(0.3, 0.7))
 
         return _put_in_place(
-            target, folder, "restore", archive_path.name, undo_days, progress, make_ready,
+            target,
+            folder,
+            "restore",
+            archive_path.name,
+            undo_days,
+            progress,
+            make_ready,
             archive.manifest,
         )
 
@@ -200,7 +204,7 @@ def _is_done_after_all(
     """After an error: find out by looking whether the swap happened; clean up if not."""
     if journal.step is Step.SWAPPING:
         dialect.settle(target.engine, journal)
-        if journal.step is Step.DONE:
+        if journal.is_done:
             return True
     elif not journal.is_settled:
         journal.advance(Step.ROLLED_BACK)
@@ -271,7 +275,7 @@ def settle_target(target: Target, folder: DataFolder) -> None:
         if journal.is_settled:
             continue
         dialect.settle(target.engine, journal)
-        if journal.verb == "undo" and journal.step is Step.DONE:
+        if journal.verb == "undo" and journal.is_done:
             for used in journals:
                 if used.id == journal.source and used.undo is not None:
                     _use_up(target, used)

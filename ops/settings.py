@@ -171,14 +171,15 @@ def _resolve_file(name: str, value: str) -> tuple[str, str]:
         return base, Path(value).read_text(encoding="utf-8").rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as cause:
         reason = getattr(cause, "strerror", None) or "it is not text"
-        raise SettingsError(f"{name} names the file {value!r}, which cannot be read: {reason}.") \
-            from None
+        raise SettingsError(
+            f"{name} names the file {value!r}, which cannot be read: {reason}."
+        ) from None
 
 
 def _put_once(into: dict[str, object] | dict[str, str], key: str, value: str, name: str) -> None:
     if key in into:
         raise SettingsError(f"{name} is set twice (as itself and as {name}_FILE); remove one.")
-    into[key] = value  # type: ignore[assignment]
+    into[key] = value
 
 
 def _misspelt(name: str) -> str:

@@ -118,9 +118,7 @@ def _extract(archive: Archive, into: Path, progress: Progress) -> None:
         file.flush()
 
 
-def _stream(
-    archive: Archive, write: Callable[[bytes], object] | None, progress: Progress
-) -> None:
+def _stream(archive: Archive, write: Callable[[bytes], object] | None, progress: Progress) -> None:
     """The one loop that reads an entry; the limit is on the streamed bytes."""
     digest, done, limit = hashlib.sha256(), 0, archive.entry_size
     with zipfile.ZipFile(archive.path) as file, file.open(archive.entry) as stream:

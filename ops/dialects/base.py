@@ -204,9 +204,7 @@ class Dialect(ABC):
     # -- restoring -------------------------------------------------------------
 
     @abstractmethod
-    def restore_notices(
-        self, engine: Engine, manifest: Manifest, workspace: Path
-    ) -> list[Notice]:
+    def restore_notices(self, engine: Engine, manifest: Manifest, workspace: Path) -> list[Notice]:
         """What speaks against restoring this archive here. Raises Unavailable."""
 
     @abstractmethod

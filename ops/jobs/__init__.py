@@ -80,9 +80,7 @@ class Job:
         return min(1.0, self.done / self.total) if self.total > 0 else 0.0
 
 
-def create(
-    home: Installation, kind: str, target: str, who: str, params: Mapping[str, Any]
-) -> str:
+def create(home: Installation, kind: str, target: str, who: str, params: Mapping[str, Any]) -> str:
     """Write the row of a new job and return its id.
 
     Raises:
@@ -114,9 +112,7 @@ def create(
     return job_id
 
 
-def start(
-    home: Installation, kind: str, target: str, who: str, params: Mapping[str, Any]
-) -> str:
+def start(home: Installation, kind: str, target: str, who: str, params: Mapping[str, Any]) -> str:
     """Create a job and run it in a process of its own, which outlives this one."""
     job_id = create(home, kind, target, who, params)
     with (home.folder.logs / "jobs.log").open("ab") as output:

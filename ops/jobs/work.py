@@ -20,9 +20,7 @@ def _backup(
 ) -> dict[str, Any]:
     """`label`: what the person calls it."""
     found = home.target(target)
-    made = create_backup(
-        found, home.folder, label=str(params.get("label", "")), progress=progress
-    )
+    made = create_backup(found, home.folder, label=str(params.get("label", "")), progress=progress)
     take_sample(home.store, found)
     return made.as_dict()
 

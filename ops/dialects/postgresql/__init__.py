@@ -79,9 +79,7 @@ class PostgreSQL(Dialect):
     def dump(self, engine: Engine, into: Path, progress: Progress) -> Snapshot:
         return backup.dump(engine, into, progress)
 
-    def restore_notices(
-        self, engine: Engine, manifest: Manifest, workspace: Path
-    ) -> list[Notice]:
+    def restore_notices(self, engine: Engine, manifest: Manifest, workspace: Path) -> list[Notice]:
         return staging.notices(engine, manifest)
 
     def stage(

@@ -60,7 +60,8 @@ WHERE p.datname = current_database() AND a.application_name = :application
 _DETAILS: Final = """
 SELECT pg_encoding_to_char(encoding) AS encoding, datcollate AS collation, datctype AS ctype,
        pg_database_size(oid) AS database_bytes,
-       (SELECT coalesce(string_agg(extname, ',' ORDER BY extname), '') FROM pg_extension) AS extensions
+       (SELECT coalesce(string_agg(extname, ',' ORDER BY extname), '')
+        FROM pg_extension) AS extensions
 FROM pg_database WHERE datname = current_database()
 """
 
@@ -83,7 +84,9 @@ def notices(engine: Engine, workspace: Path) -> list[Notice]:
         size = connection.execute(text("SELECT pg_database_size(current_database())")).scalar()
     free = shutil.disk_usage(workspace).free
     if free < int(size or 0) * 1.1:
-        message = f"There is not enough room for a backup: it may need {size:,} bytes, {free:,} are free."
+        message = (
+            f"There is not enough room for a backup: it may need {size:,} bytes, {free:,} are free."
+        )
         hint = "Delete old backups or make room on the disk."
         found.append(Notice(NoticeLevel.REFUSE, message, hint))
     return found
@@ -98,8 +101,7 @@ def _rights(connection: Connection) -> list[Notice]:
         found.append(
             Notice(
                 NoticeLevel.REFUSE,
-                f"The console's user may not read {_listed(unreadable)}. "
-                "A backup would miss them.",
+                f"The console's user may not read {_listed(unreadable)}. A backup would miss them.",
                 f"As the server's administrator, run: GRANT pg_read_all_data TO {role};",
             )
         )

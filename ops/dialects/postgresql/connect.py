@@ -27,7 +27,7 @@ _MAINTENANCE: Final = ("postgres", "template1")
 def connect_parameters(engine: Engine) -> dict[str, Any]:
     """The libpq keywords (host, port, user, password, sslmode, …) of an engine's URL."""
     dialect = sqlalchemy_psycopg2.dialect()  # type: ignore[no-untyped-call]
-    _, keywords = dialect.create_connect_args(engine.url)
+    _, keywords = dialect.create_connect_args(engine.url)  # type: ignore[no-untyped-call]
     return dict(keywords)
 
 
@@ -138,7 +138,12 @@ class ToolAccess:
         self.env: dict[str, str] = {}
 
     def __enter__(self) -> ToolAccess:
-        self.env = {**os.environ, "LC_ALL": "C", "PGAPPNAME": APPLICATION, "PGCONNECT_TIMEOUT": "10"}
+        self.env = {
+            **os.environ,
+            "LC_ALL": "C",
+            "PGAPPNAME": APPLICATION,
+            "PGCONNECT_TIMEOUT": "10",
+        }
         if self._password is not None:
             self._folder = tempfile.TemporaryDirectory(prefix="ops-")
             file = Path(self._folder.name) / "pgpass"

@@ -86,7 +86,9 @@ def _rights(connection: Connection) -> list[Notice]:
         hint = f"As the server's administrator, run: ALTER ROLE {row['role']} CREATEDB;"
         found.append(Notice(NoticeLevel.REFUSE, message, hint))
     if not row["owns"]:
-        message = "The console's user does not own the database, so it may not put another in its place."
+        message = (
+            "The console's user does not own the database, so it may not put another in its place."
+        )
         hint = f"As the server's administrator, run: GRANT {row['owner']} TO {row['role']};"
         found.append(Notice(NoticeLevel.REFUSE, message, hint))
     if row["prepared"]:
@@ -123,7 +125,10 @@ def _room(connection: Connection) -> list[Notice]:
     free, need = shutil.disk_usage(row[0]).free, int(row[1] * 2.1)
     if free >= need:
         return []
-    message = f"The server's disk is too full to restore safely: {need:,} bytes are needed, {free:,} are free."
+    message = (
+        f"The server's disk is too full to restore safely: {need:,} bytes are needed, "
+        f"{free:,} are free."
+    )
     return [Notice(NoticeLevel.REFUSE, message, "Make room on the server's disk.")]
 
 
@@ -172,9 +177,7 @@ def _create_statement(name: str, like: dict[str, object], major: int) -> str:
     return " ".join(parts)
 
 
-def _owners(
-    connection: Connection, tools: ClientTools, dump: Path
-) -> tuple[list[str], list[str]]:
+def _owners(connection: Connection, tools: ClientTools, dump: Path) -> tuple[list[str], list[str]]:
     """Options and notes where the archive's owners are not known to this server.
 
     Raises BadArchive when pg_restore cannot read the table of contents.
@@ -250,8 +253,7 @@ def _restore_failed(failed: ToolFailed) -> OpsError:
     if told.hint:
         return told
     return ToolFailed(
-        "The backup could not be brought back: PostgreSQL refused a part of it. "
-        "",
+        "The backup could not be brought back: PostgreSQL refused a part of it. ",
         "The details name the part. A missing right or extension can be granted or "
         "installed; else use another backup.",
         failed.detail,

@@ -74,7 +74,8 @@ def swap(
         if live_oid is None or staged_oid is None:
             raise OpsError("The database to put in place is gone. Nothing was changed.")
         size = connection.execute(
-            text("SELECT pg_database_size(oid) FROM pg_database WHERE oid = :oid"), {"oid": live_oid}
+            text("SELECT pg_database_size(oid) FROM pg_database WHERE oid = :oid"),
+            {"oid": live_oid},
         ).scalar()
     journal.advance(
         Step.SWAPPING,
@@ -150,7 +151,9 @@ def _carry_over(connection: Connection, source: int, name: str) -> list[str]:
 
 
 def _literal(connection: Connection, value: str) -> str:
-    quoted_value = connection.execute(text("SELECT quote_literal(:value)"), {"value": value}).scalar()
+    quoted_value = connection.execute(
+        text("SELECT quote_literal(:value)"), {"value": value}
+    ).scalar()
     return str(quoted_value)
 
 
@@ -171,7 +174,11 @@ def settle(engine: Engine, journal: Journal) -> None:
         if journal.verb == "restore":
             drop(engine, staged)
         journal.advance(Step.ROLLED_BACK)
-    elif live_now is not None and live_now == facts.get("staged_oid") and parked_now == facts["live_oid"]:
+    elif (
+        live_now is not None
+        and live_now == facts.get("staged_oid")
+        and parked_now == facts["live_oid"]
+    ):
         journal.keep_undo(parked, 0, int(facts["undo_days"]))
         journal.advance(Step.DONE)
     else:

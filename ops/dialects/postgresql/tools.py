@@ -107,7 +107,11 @@ def _look(folder: Path) -> ClientTools | None:
         return None
     try:
         told = subprocess.run(
-            [folder / "pg_dump", "--version"], capture_output=True, text=True, timeout=10, check=True
+            [folder / "pg_dump", "--version"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
         ).stdout
     except (OSError, subprocess.SubprocessError):
         return None

@@ -33,23 +33,23 @@ def file_of(engine: Engine) -> Path:
 
 
 @contextmanager
-def reading(path: Path, *, frozen: bool = False, timeout: float = 5) -> Iterator[sqlite3.Connection]:
+def reading(
+    path: Path, *, frozen: bool = False, timeout: float = 5
+) -> Iterator[sqlite3.Connection]:
     """A read-only connection of its own to `path`, errors translated.
 
     `frozen` promises that nobody writes the file meanwhile: no locks, no side files.
     """
     flags = "mode=ro&immutable=1" if frozen else "mode=ro"
-    with translated(path):
-        with closing(_open(f"{path.as_uri()}?{flags}", timeout)) as connection:
-            yield connection
+    with translated(path), closing(_open(f"{path.as_uri()}?{flags}", timeout)) as connection:
+        yield connection
 
 
 @contextmanager
 def writing(path: Path, *, timeout: float = 5) -> Iterator[sqlite3.Connection]:
     """A connection of its own that may write `path`, errors translated."""
-    with translated(path):
-        with closing(_open(f"{path.as_uri()}?mode=rwc", timeout)) as connection:
-            yield connection
+    with translated(path), closing(_open(f"{path.as_uri()}?mode=rwc", timeout)) as connection:
+        yield connection
 
 
 def _open(uri: str, timeout: float) -> sqlite3.Connection:

@@ -97,13 +97,15 @@ def _set_header_mode(file: Path, mode: str) -> None:
         handle.write(_HEADER_VERSIONS.get(mode, b"\x01\x01"))
 
 
-def swap(path: Path, replacement: Replacement, journal: Journal, progress: Progress) \
-        -> Replacement | None:
+def swap(
+    path: Path, replacement: Replacement, journal: Journal, progress: Progress
+) -> Replacement | None:
     """Write the replacement into the live file in one transaction; the safety copy is
     taken while that transaction's lock keeps every other writer out."""
     keep = Path(str(journal.facts["keep_in"])) / f"{journal.id}.db"
     if is_damaged(path):
-        return _swap_into_damaged(path, Path(replacement.location), keep, journal, progress)
+        _swap_into_damaged(path, Path(replacement.location), keep, journal, progress)
+        return None
     with reading(path) as live:
         cookie = live.execute("PRAGMA schema_version").fetchone()[0]
         mode = live.execute("PRAGMA journal_mode").fetchone()[0]
@@ -147,8 +149,7 @@ class _Writer:
             # Python's backup() itself retries for ever.
             if time.monotonic() > self._deadline:
                 raise Busy(
-                    "Another program kept the database busy for "
-                    f"{BUSY_DEADLINE_SECONDS} seconds.",
+                    f"Another program kept the database busy for {BUSY_DEADLINE_SECONDS} seconds.",
                     "Stop the program that writes to it, then restore again.",
                 )
             self._progress.report(0, 1, "Waiting for another program to finish writing")
@@ -226,5 +227,3 @@ def settle(path: Path, journal: Journal) -> None:
             f"Nothing was touched. The database as it was before lies in {keep}.",
             detail=f"schema cookie {cookie}, before the restore {before}",
         )
-
-

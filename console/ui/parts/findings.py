@@ -1,0 +1,60 @@
+"""Findings of a health report, in words, urgent ones first."""
+
+from __future__ import annotations
+
+import streamlit as st
+from ops.checks.backups import BackupFact, backup_findings
+
+from console.context import console
+from console.ui.parts.words import plain
+from ops import Catalog, get_health_report, get_redis_report
+from ops.checks.base import Finding, HealthReport, Level
+from ops.target import Target
+
+SIGNS = {
+    Level.NOW: (":material/error:", "red", "Act now"),
+    Level.SOON: (":material/warning:", "orange", "Look at this soon"),
+    Level.UNKNOWN: (":material/help:", "gray", "Could not check"),
+    Level.INFO: (":material/info:", "blue", "Good to know"),
+    Level.GOOD: (":material/check_circle:", "green", "Fine"),
+}
+
+
+@st.cache_data(ttl=10, show_spinner=False)
+def database_report(target_name: str) -> HealthReport:
+    """The report of one database, at most ten seconds old."""
+    return get_health_report(console().target(target_name).engine)
+
+
+@st.cache_data(ttl=10, show_spinner=False)
+def redis_report() -> HealthReport | None:
+    """The report of Redis, at most ten seconds old; None where none is set."""
+    url = console().settings.redis_url
+    return None if url is None else get_redis_report(url.get_secret_value())
+
+
+def findings_about_backups(target: Target) -> list[Finding]:
+    """What there is to say about the kept archives."""
+    entries = Catalog(console().folder, target.name).entries()
+    facts = [
+        BackupFact(entry.created_at, entry.size_bytes, entry.manifest is not None, entry.name)
+        for entry in entries
+    ]
+    return backup_findings(facts)
+
+
+def draw_finding(finding: Finding) -> None:
+    """One finding: how urgent, what, why it matters, what to do; the figures in a fold."""
+    icon, colour, urgency = SIGNS[finding.level]
+    with st.container(border=True):
+        st.markdown(f"{icon} :{colour}[**{urgency}**] · {plain(finding.title)}")
+        st.markdown(f"**{plain(finding.sentence)}**")
+        if finding.level in (Level.GOOD, Level.INFO) and not finding.fix:
+            return
+        if finding.why:
+            st.markdown(f"**Why it matters:** {plain(finding.why)}")
+        if finding.fix:
+            st.markdown(f"**What to do:** {plain(finding.fix)}")
+        if finding.technical:
+            with st.expander("Technical details"):
+                st.code(finding.technical, language=None, wrap_lines=True)

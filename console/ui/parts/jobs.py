@@ -1,0 +1,94 @@
+"""Starting work, and showing how far it is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+import streamlit as st
+
+from console.context import console
+from console.ui.parts.errors import guarded, show_error
+from console.ui.parts.session import signed_in
+from console.ui.parts.words import ago, plain, size, span
+from ops import jobs
+from ops.jobs import Job, State
+from ops.target import Target
+
+_NAMES = {"backup": "Backup", "restore": "Restore", "undo": "Undo"}
+_SHOW_ENDED_SECONDS = 15 * 60
+
+
+def start_job(kind: str, target: Target, params: Mapping[str, Any]) -> None:
+    """Start work in a process of its own, then draw the page anew."""
+    session = signed_in()
+    with guarded():
+        jobs.start(console(), kind, target.name, session.account, params)
+        st.rerun()
+
+
+def is_busy(target: Target) -> bool:
+    """Whether a job of this target waits or runs."""
+    return any(job.is_active for job in jobs.recent(console(), target.name, limit=3))
+
+
+def job_panel(target: Target, kinds: tuple[str, ...] = ("backup", "restore", "undo")) -> None:
+    """The newest job of this target: live while it runs, its outcome for a while after."""
+    found = [job for job in jobs.recent(console(), target.name, limit=5) if job.kind in kinds]
+    if not found:
+        return
+    if found[0].is_active:
+        _running(target, found[0].id)
+    elif time.time() - (found[0].ended or 0) < _SHOW_ENDED_SECONDS:
+        _ended(found[0])
+
+
+@st.fragment(run_every="2s")
+def _running(target: Target, job_id: str) -> None:
+    signed_in()
+    job = jobs.get(console(), job_id)
+    fresh = next((j for j in jobs.recent(console(), target.name, limit=5) if j.id == job_id), job)
+    if not fresh.is_active:
+        st.rerun(scope="app")
+    note = fresh.note or ("Starting" if fresh.state is State.WAITING else "Working")
+    name = _NAMES.get(fresh.kind, fresh.kind)
+    with st.container(border=True):
+        st.progress(fresh.share, text=f"**{name} running** · {plain(note)} · {fresh.share:.0%}")
+        st.caption("You can close this page; the work goes on.")
+        if fresh.cancel_asked:
+            st.caption("Stopping …")
+        elif st.button("Stop", key=f"stop-{job_id}", icon=":material/cancel:"):
+            signed_in()
+            jobs.cancel(console(), job_id)
+            st.rerun(scope="fragment")
+
+
+def _ended(job: Job) -> None:
+    name = _NAMES.get(job.kind, job.kind)
+    when = ago(job.ended or job.created)
+    if job.state is State.DONE:
+        st.success(f"**{name} finished {when}.** {_outcome(job)}", icon=":material/check_circle:")
+        for note in (job.result or {}).get("notes", []):
+            st.info(plain(note))
+    elif job.state is State.CANCELLED:
+        st.info(f"{name} was stopped {when}. Nothing was changed.", icon=":material/cancel:")
+    else:
+        with st.container(border=True):
+            st.markdown(f"**{name} did not finish** ({when}).")
+            show_error(job.error or {"error": "The reason is not known.", "hint": ""})
+
+
+def _outcome(job: Job) -> str:
+    result = job.result or {}
+    took = span(timedelta(seconds=(job.ended or 0) - (job.started or 0)))
+    tables = result.get("tables", [])
+    rows = sum(table["rows"] for table in tables)
+    if job.kind == "backup":
+        return f"{len(tables)} tables, {rows:,} rows, {size(result['size'])}, in {took}."
+    if job.kind == "restore" and result.get("proven"):
+        return f"All {len(tables)} tables came back with exactly their {rows:,} rows, in {took}."
+    if job.kind == "restore":
+        return f"The database is now as in the backup, in {took}."
+    return "The database is as it was before."

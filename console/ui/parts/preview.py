@@ -1,0 +1,75 @@
+"""What a restore will change, drawn."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from console.ui.parts.words import count, local, plain, span
+from ops import Preview
+from ops.dialects.base import NoticeLevel
+from ops.preview import TableChange
+
+_BOXES = {
+    NoticeLevel.REFUSE: (st.error, ":material/block:"),
+    NoticeLevel.WARN: (st.warning, ":material/warning:"),
+    NoticeLevel.INFO: (st.info, ":material/info:"),
+}
+
+
+def draw_preview(preview: Preview) -> bool:
+    """Draw it all; False where something speaks against restoring."""
+    database = preview.manifest.database
+    st.markdown(
+        f"The backup shows **{plain(database.name if database else 'a database')}** as it was on "
+        f"**{plain(local(preview.snapshot_at))}**. Whatever was entered in the "
+        f"**{span(preview.age)}** since then will no longer be there "
+        "(it stays in the undo copy)."
+    )
+    if preview.live_problem:
+        st.warning(plain(preview.live_problem), icon=":material/warning:")
+    for note in preview.notes:
+        st.info(plain(note), icon=":material/info:")
+    for notice in preview.notices:
+        box, icon = _BOXES[notice.level]
+        box(plain(f"{notice.message} {notice.hint}".strip()), icon=icon)
+    if preview.changes:
+        _tables(preview)
+    with st.expander("Technical details of the backup"):
+        st.json(preview.manifest.model_dump(mode="json", exclude={"tables", "seal"}), expanded=1)
+    return all(notice.level is not NoticeLevel.REFUSE for notice in preview.notices)
+
+
+def _tables(preview: Preview) -> None:
+    changed = [c for c in preview.changes if c.now != c.after or c.exists_now != c.exists_after]
+    lost = sum(max(0, (c.now or 0) - (c.after or 0)) for c in changed)
+    back = sum(max(0, (c.after or 0) - (c.now or 0)) for c in changed)
+    if not changed:
+        st.markdown("Every table has as many rows in the backup as it has now.")
+    else:
+        about = "" if all(c.now_exact for c in preview.changes if c.exists_now) else "about "
+        st.markdown(
+            f"{len(changed)} of {len(preview.changes)} tables change: {about}{lost:,} rows fewer "
+            f"in some, {about}{back:,} rows more in others."
+        )
+    frame = pd.DataFrame([_row(change) for change in changed or preview.changes])
+    st.dataframe(frame, hide_index=True, alt="Rows of each table now and after the restore.")
+
+
+def _row(change: TableChange) -> dict[str, str]:
+    about = "" if change.now_exact or change.now is None else "about "
+    effect = "stays"
+    if not change.exists_after:
+        effect = "disappears"
+    elif not change.exists_now:
+        effect = "comes back"
+    elif change.now is None:
+        effect = "not known"
+    elif change.now != change.after:
+        effect = f"{(change.after or 0) - change.now:+,}"
+    return {
+        "Table": change.name,
+        "Rows now": f"{about}{count(change.now)}" if change.exists_now else "",
+        "Rows after": count(change.after) if change.exists_after else "",
+        "Change": effect,
+    }

@@ -1,0 +1,45 @@
+"""Who is looking, and at which database. Asked again on every run and in every action:
+an open page goes on running after its session has ended."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from console import accounts
+from console.accounts import Session
+from console.context import console
+from console.web.gate import COOKIE
+from ops.target import Target
+
+_CHOSEN = "chosen_target"
+
+
+def signed_in() -> Session:
+    """The session behind this page; where it has ended, say so and stop drawing."""
+    session = accounts.who(session_token())
+    if session is None:
+        st.warning("You are signed out, or were away for too long.")
+        st.html('<a href="/login" target="_self">Sign in again</a>')
+        st.stop()
+    return session
+
+
+def session_token() -> str | None:
+    """The token that the browser brought along when it opened the page."""
+    return st.context.cookies.get(COOKIE)
+
+
+def current_target() -> Target:
+    """The database that the picker in the sidebar shows."""
+    signed_in()
+    names = [target.name for target in console().targets]
+    chosen = st.session_state.get(_CHOSEN, names[0])
+    return console().target(chosen if chosen in names else names[0])
+
+
+def target_picker() -> None:
+    """The picker, where there is more than one database."""
+    names = [target.name for target in console().targets]
+    if len(names) > 1:
+        st.session_state.setdefault(_CHOSEN, names[0])
+        st.sidebar.selectbox("Database", names, key=_CHOSEN)

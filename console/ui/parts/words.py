@@ -1,0 +1,43 @@
+"""Sizes, times and counts as people say them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import humanize
+import streamlit as st
+
+
+def size(count: float) -> str:
+    """Bytes, like "1.6 MB" (1 MB is 1,000,000 bytes)."""
+    return str(humanize.naturalsize(count))
+
+
+def count(number: int | None) -> str:
+    """A whole number with separators; a dash where it is not known."""
+    return "–" if number is None else f"{number:,}"
+
+
+def ago(moment: datetime | float) -> str:
+    """How long ago a moment (UTC; a datetime or seconds since the epoch) was."""
+    when = moment if isinstance(moment, datetime) else datetime.fromtimestamp(moment, UTC)
+    return str(humanize.naturaltime(datetime.now(UTC) - when))
+
+
+def span(length: timedelta) -> str:
+    """A length of time, like "3 days"."""
+    return str(humanize.naturaldelta(length))
+
+
+def local(moment: datetime | float) -> str:
+    """A moment in the time zone of the person's browser, like "Mon 23 Nov 2026, 14:05"."""
+    when = moment if isinstance(moment, datetime) else datetime.fromtimestamp(moment, UTC)
+    zone = st.context.timezone_offset
+    if zone is None:
+        return f"{when.astimezone(UTC):%a %d %b %Y, %H:%M} UTC"
+    return f"{when.astimezone(UTC) - timedelta(minutes=zone):%a %d %b %Y, %H:%M}"
+
+
+def plain(text: str) -> str:
+    """`text` from outside (a label, a table's name) without a meaning in Markdown."""
+    return "".join(f"\\{sign}" if sign in r"\`*_{}[]()#+-.!|~$:<>&" else sign for sign in text)

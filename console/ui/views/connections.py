@@ -1,0 +1,101 @@
+"""Connections: the console's pool, the server's view, and Redis."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from console.ui.parts.errors import guarded
+from console.ui.parts.findings import redis_report
+from console.ui.parts.session import current_target
+from console.ui.parts.words import count, plain, span
+from ops import get_pool_stats, get_server_sessions
+from ops.dialects.base import PoolStats, ServerSessions
+
+_STATES = {
+    "active": "working",
+    "idle": "waiting for something to do",
+    "idle in transaction": "in the middle of a change, doing nothing",
+    "idle in transaction (aborted)": "in the middle of a failed change",
+    "hidden": "hidden from the console's user",
+}
+
+
+def draw() -> None:
+    """The page."""
+    target = current_target()
+    st.title("Connections")
+    with guarded():
+        sessions = get_server_sessions(target.engine)
+        if sessions is None:
+            st.info(
+                "This database is a file. Programs open it directly, so there is no server that "
+                "could say who is connected.",
+                icon=":material/description:",
+            )
+        else:
+            _server(sessions)
+        pool = get_pool_stats(target.engine)
+        if pool is not None:
+            _pool(pool)
+    st.subheader("Redis")
+    with guarded():
+        _redis()
+
+
+def _server(sessions: ServerSessions) -> None:
+    st.subheader("Who is connected")
+    st.progress(
+        min(1.0, sessions.used / sessions.limit),
+        text=f"{sessions.used} of {sessions.limit} places are taken.",
+    )
+    if not sessions.complete:
+        st.warning(
+            "Could not check everything: the console's user may not see what others do. As the "
+            "server's administrator, run: `GRANT pg_monitor TO` and the user's name.",
+            icon=":material/help:",
+        )
+    rows = [
+        {
+            "Program": group.application,
+            "Doing": _STATES.get(group.state, group.state),
+            "Connections": group.count,
+            "Longest for": _for(group.longest_seconds),
+        }
+        for group in sessions.groups
+    ]
+    st.table(pd.DataFrame(rows), hide_index=True, alt="Connections by program and state.")
+
+
+def _for(seconds: float | None) -> str:
+    from datetime import timedelta
+
+    return "–" if seconds is None else span(timedelta(seconds=max(0.0, seconds)))
+
+
+def _pool(pool: PoolStats) -> None:
+    st.subheader("This console's own connections")
+    st.caption("The console keeps a few connections ready. This says how busy they are.")
+    figures = {
+        "Kept ready": pool.size,
+        "Free now": pool.checked_in,
+        "In use": pool.checked_out,
+        "Extra, beyond the kept ones": pool.overflow,
+        "Times nobody got one": pool.timeouts,
+    }
+    for column, (label, value) in zip(st.columns(len(figures)), figures.items(), strict=True):
+        column.metric(label, count(value), border=True)
+
+
+def _redis() -> None:
+    report = redis_report()
+    if report is None:
+        st.caption("No Redis is set. To watch one, set `REDIS_URL` and start the console again.")
+        return
+    st.markdown(f"**{plain(report.headline)}**")
+    rows = [{"What": name.replace("_", " "), "Value": str(v)} for name, v in report.details.items()]
+    if rows:
+        st.table(pd.DataFrame(rows), hide_index=True, alt="Figures of Redis.")
+
+
+draw()

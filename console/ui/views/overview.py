@@ -1,0 +1,107 @@
+"""Overview: how the database is, how old the last backup is, one button."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from console.context import console
+from console.ui.parts.charts import size_trend
+from console.ui.parts.errors import guarded
+from console.ui.parts.findings import (
+    SIGNS,
+    database_report,
+    findings_about_backups,
+    redis_report,
+)
+from console.ui.parts.jobs import is_busy, job_panel, start_job
+from console.ui.parts.session import current_target
+from console.ui.parts.words import ago, count, local, plain, size
+from ops import Catalog, dialect_of
+from ops.checks.base import URGENCY, Level
+from ops.recovery import unsettled
+from ops.samples import size_samples, take_sample
+from ops.target import Target
+
+_ENOUGH_FOR_A_TREND = 3
+
+
+def draw() -> None:
+    """The page."""
+    target = current_target()
+    with guarded():
+        name = dialect_of(target.engine).database_name(target.engine)
+        st.title(plain(name))
+        if target.is_demo:
+            _explain_demo()
+        if unsettled(target, console().folder):
+            st.error(
+                "A restore was interrupted and could not be settled yet. It is settled as soon "
+                "as the database answers and before anything else is restored.",
+                icon=":material/error:",
+            )
+        _state(target)
+        job_panel(target)
+        _figures(target)
+        _next_steps(target)
+
+
+def _explain_demo() -> None:
+    st.info(
+        "**This is a demo shop, not your data.** Try everything: nothing here matters. To look "
+        "after your own database, stop the console, set `DATABASE_URL` to its address "
+        "(for example `sqlite:////path/to/file.db` or `postgresql://user:password@host/name`) "
+        "and start it again.",
+        icon=":material/school:",
+    )
+
+
+def _state(target: Target) -> None:
+    """One sentence: the worst finding about the database, Redis and the backups."""
+    found = list(database_report(target.name).findings)
+    redis = redis_report()
+    found += list(redis.findings) if redis else []
+    found += findings_about_backups(target)
+    found.sort(key=lambda finding: URGENCY[finding.level])
+    worst = found[0] if found else None
+    if worst is None or worst.level in (Level.GOOD, Level.INFO):
+        st.success("**Everything we looked at is fine.**", icon=":material/check_circle:")
+        return
+    others = sum(1 for f in found[1:] if f.level not in (Level.GOOD, Level.INFO))
+    icon, _, urgency = SIGNS[worst.level]
+    box = {Level.NOW: st.error, Level.SOON: st.warning}.get(worst.level, st.info)
+    more = f" And {count(others)} more to look at, on the Health page." if others else ""
+    box(f"**{urgency}: {plain(worst.sentence)}**{more}", icon=icon)
+    if worst.fix:
+        st.markdown(f"**What to do:** {plain(worst.fix)}")
+
+
+def _figures(target: Target) -> None:
+    entries = Catalog(console().folder, target.name).entries()
+    newest = next((entry for entry in entries if entry.manifest is not None), None)
+    take_sample(console().store, target)
+    samples = size_samples(console().store, target.name)
+    facts = dialect_of(target.engine).facts(target.engine)
+    left, middle, right = st.columns(3)
+    left.metric(
+        "Last backup",
+        ago(newest.created_at) if newest else "none yet",
+        help=local(newest.created_at) if newest else "Press “Back up now” to make the first.",
+        border=True,
+    )
+    middle.metric("Size", size(facts.size_bytes), border=True)
+    right.metric("Kept backups", count(len(entries)), border=True)
+    st.caption(plain(f"{facts.kind} {facts.server_version} · {facts.place}"))
+    if len(samples) >= _ENOUGH_FOR_A_TREND:
+        st.subheader("Size over time")
+        size_trend(samples)
+
+
+def _next_steps(target: Target) -> None:
+    if st.button(
+        "Back up now", type="primary", icon=":material/archive:", disabled=is_busy(target)
+    ):
+        start_job("backup", target, {})
+    st.caption("Makes a complete copy of the database. Nobody has to stop working meanwhile.")
+
+
+draw()

@@ -7,6 +7,7 @@ reads the console's memory cannot sign in with what is there.
 from __future__ import annotations
 
 import hashlib
+import math
 import secrets
 import threading
 import time
@@ -21,6 +22,8 @@ from sqlalchemy.engine import Connection
 from console.context import console
 from ops.errors import OpsError, Refused
 from ops.store import accounts, sessions, sign_in_links
+
+SESSION_COOKIE: Final = "ops_session"
 
 ADMIN: Final = "admin"
 PASSWORD_MIN: Final = 8
@@ -51,7 +54,7 @@ class TooManyAttempts(OpsError):
     """Wrong passwords were tried; `seconds` must pass before the next one."""
 
     def __init__(self, seconds: float) -> None:
-        self.seconds = max(1, round(seconds + 0.5))
+        self.seconds = max(1, math.ceil(seconds))
         unit = "second" if self.seconds == 1 else "seconds"
         super().__init__(
             f"Too many wrong passwords. Wait {self.seconds} {unit}, then try again.",

@@ -7,6 +7,7 @@ outlives a lost connection, a restart and a crash of the server.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -21,7 +22,7 @@ from pathlib import Path, PureWindowsPath
 from typing import BinaryIO, Final
 
 from ops.datafolder import DataFolder, replace_durably
-from ops.errors import Busy, Refused
+from ops.errors import Busy, OpsError
 
 STALE_SECONDS: Final = 24 * 3600
 DISK_RESERVE_BYTES: Final = 256_000_000
@@ -31,15 +32,15 @@ NAME_LIMIT: Final = 200
 _ID: Final = re.compile(r"[0-9a-f]{32}")
 
 
-class TooLarge(Refused):
+class TooLarge(OpsError):
     """The file is larger than may be uploaded."""
 
 
-class DiskFull(Refused):
+class DiskFull(OpsError):
     """The file would not leave enough room on the disk."""
 
 
-class WrongOffset(Refused):
+class WrongOffset(OpsError):
     """The piece does not begin where the upload ends."""
 
 
@@ -56,9 +57,7 @@ class Upload:
     is_complete: bool
 
 
-def create_upload(
-    folder: DataFolder, owner: str, name: str, size: int, limit_bytes: int
-) -> Upload:
+def create_upload(folder: DataFolder, owner: str, name: str, size: int, limit_bytes: int) -> Upload:
     """Make room for a file of `size` bytes.
 
     Raises:
@@ -75,8 +74,6 @@ def create_upload(
     about = {"owner": owner, "name": clean_name(name), "size": size}
     _part(folder, upload_id).touch(mode=0o600)
     _about(folder, upload_id).write_text(json.dumps(about), encoding="utf-8")
-    if size == 0:
-        replace_durably(_part(folder, upload_id), _whole(folder, upload_id))
     upload = find_upload(folder, owner, upload_id)
     assert upload is not None
     return upload
@@ -95,15 +92,15 @@ def find_upload(folder: DataFolder, owner: str, upload_id: str) -> Upload | None
         return None
     try:
         about = json.loads(_about(folder, upload_id).read_text(encoding="utf-8"))
+        owned_by, name, size = about["owner"], about["name"], about["size"]
+        _finish_if_whole(folder, upload_id, size)
         path, is_complete = _whole(folder, upload_id), True
         if not path.exists():
             path, is_complete = _part(folder, upload_id), False
-        if about["owner"] != owner:
-            return None
         offset = path.stat().st_size
-        return Upload(upload_id, about["name"], about["size"], offset, path, is_complete)
     except (OSError, ValueError, KeyError, TypeError):
         return None
+    return Upload(upload_id, name, size, offset, path, is_complete) if owned_by == owner else None
 
 
 def remove_upload(folder: DataFolder, owner: str, upload_id: str) -> None:
@@ -151,16 +148,20 @@ class Appender:
         """
         if self.offset + len(data) > self.upload.size:
             raise TooLarge("More data arrived than was announced.", "Start the upload again.")
+        rest = memoryview(data)
         try:
-            self._file.write(data)
+            while rest:
+                rest = rest[self._file.write(rest) :]
         except OSError as cause:
+            if cause.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
             raise DiskFull(
                 "The disk of the data folder is full.",
                 "Make room there; the upload then goes on where it stopped.",
                 str(cause),
             ) from cause
         finally:
-            self.offset = self._file.seek(0, os.SEEK_END)
+            self.offset = self._file.tell()
 
 
 @contextmanager
@@ -180,9 +181,11 @@ def appending(folder: DataFolder, upload: Upload, offset: int) -> Iterator[Appen
                 )
             _refuse_if_full(folder, upload.size - ends)
             appender = Appender(file, upload)
-            yield appender
-            if appender.offset == upload.size:
-                replace_durably(upload.path, _whole(folder, upload.id))
+            try:
+                yield appender
+            finally:
+                if appender.offset == upload.size:
+                    replace_durably(upload.path, _whole(folder, upload.id))
     except FileNotFoundError:
         raise WrongOffset("The upload is gone.", "Choose the file again.") from None
 
@@ -205,6 +208,16 @@ def _locked(path: Path) -> Iterator[BinaryIO]:
                 "Wait a moment, then try again.",
             ) from None
         yield file
+
+
+def _finish_if_whole(folder: DataFolder, upload_id: str, size: int) -> None:
+    """Give its name to an upload whose last byte came just before a crash."""
+    part = _part(folder, upload_id)
+    with suppress(FileNotFoundError, Busy):
+        if part.stat().st_size == size:
+            with _locked(part) as file:
+                if _is_still(file, part):
+                    replace_durably(part, _whole(folder, upload_id))
 
 
 def _is_still(file: BinaryIO, path: Path) -> bool:

@@ -50,24 +50,32 @@ class Context:
 
 @dataclass(frozen=True)
 class Reading:
-    """What a check measured. `words` fill the placeholders of the check's sentence."""
+    """What a check measured. `words` fill the placeholders of the check's sentences.
+
+    `sentence` and `fix` replace the check's own where a reading is of another sort than
+    the one that the check was written for, such as "not looked at".
+    """
 
     level: Level
     words: Mapping[str, Any] = field(default_factory=dict)
     value: float | None = None
     detail: str = ""
+    sentence: str = ""
+    fix: str = ""
 
 
 class CannotCheck(Exception):
     """Raised by a check that was not allowed, or not able, to look.
 
-    `hint` is the grant or the step that would let it look.
+    `reason` completes "Could not check: …" and ends without a full stop; `hint` is the
+    grant or the step that would let it look; `detail` is the technical cause.
     """
 
-    def __init__(self, reason: str, hint: str = "") -> None:
+    def __init__(self, reason: str, hint: str = "", detail: str = "") -> None:
         super().__init__(reason)
         self.reason = reason
         self.hint = hint
+        self.detail = detail
 
 
 @dataclass(frozen=True)
@@ -75,8 +83,9 @@ class Check:
     """One question about health.
 
     `measure` answers it; the sentences are shown as they stand, with the reading's words
-    put into their {placeholders}. `warning` and `critical` are in `unit`; `floor` says
-    below which size the check stays quiet. `source` tells where the threshold is from.
+    put into their {placeholders}. `warning` and `critical` are in `unit`. `floor` says in
+    words below which size the check stays quiet, `quiet_below` as a number. `source` tells
+    where the threshold is from. Another threshold is `dataclasses.replace` of the record.
     """
 
     id: str
@@ -90,7 +99,52 @@ class Check:
     warning: float | None = None
     critical: float | None = None
     floor: str = ""
+    quiet_below: float = 0
     source: str = ""
+
+    def answer(self, context: Context) -> Finding:
+        """Ask the question. What could not be looked at is unknown, never good."""
+        try:
+            reading = self.measure(context, self)
+        except CannotCheck as cause:
+            return self._unknown(cause)
+        is_good = reading.level is Level.GOOD
+        sentence = reading.sentence or (self.good if is_good else self.finding)
+        fix = reading.fix or ("" if is_good else self.fix)
+        return Finding(
+            id=self.id,
+            title=self.title,
+            level=reading.level,
+            sentence=sentence.format_map(reading.words),
+            why=self.why,
+            fix=fix.format_map(reading.words),
+            technical=self._technical(reading.detail),
+            value=reading.value,
+        )
+
+    def _unknown(self, cause: CannotCheck) -> Finding:
+        return Finding(
+            id=self.id,
+            title=self.title,
+            level=Level.UNKNOWN,
+            sentence=f"Could not check: {cause.reason}.",
+            why=self.why,
+            fix=cause.hint,
+            technical=self._technical(cause.detail),
+        )
+
+    def _technical(self, detail: str) -> str:
+        """What goes into the fold: the measured, then how it is judged."""
+        rule = []
+        if self.warning is not None:
+            rule.append(f"look soon from {self.warning:g} {self.unit}".strip())
+        if self.critical is not None:
+            rule.append(f"act now from {self.critical:g} {self.unit}".strip())
+        if self.floor:
+            rule.append(f"quiet below {self.floor}")
+        if self.source:
+            rule.append(f"source: {self.source}")
+        return "\n".join(part for part in (detail, "; ".join(rule)) if part)
 
     def judge(self, value: float) -> Level:
         """The level of `value` against the thresholds (higher is worse)."""

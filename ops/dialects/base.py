@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -15,7 +16,7 @@ from ops.archive.manifest import Manifest, TableRows
 from ops.progress import Progress
 
 if TYPE_CHECKING:
-    from ops.checks.base import Check
+    from ops.checks.base import Check, Context
     from ops.journal import Journal
 
 
@@ -183,6 +184,13 @@ class Dialect(ABC):
     @abstractmethod
     def checks(self) -> tuple[Check, ...]:
         """The questions about health that this kind of database is asked."""
+
+    @abstractmethod
+    def health_context(self, engine: Engine) -> AbstractContextManager[Context]:
+        """What the checks look through: one connection, reading only, with time limits.
+
+        Raises OpsError where the database cannot be looked at.
+        """
 
     @abstractmethod
     def health_details(self, engine: Engine) -> dict[str, object]:

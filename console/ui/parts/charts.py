@@ -14,9 +14,9 @@ from ops.dialects.base import RelationSize
 
 _BARS = 15
 _BYTES_LABEL = (
-    "datum.value >= 1e9 ? format(datum.value / 1e9, '.1f') + ' GB' : "
-    "datum.value >= 1e6 ? format(datum.value / 1e6, '.0f') + ' MB' : "
-    "datum.value >= 1e3 ? format(datum.value / 1e3, '.0f') + ' kB' : datum.value + ' B'"
+    "datum.value >= 1e9 ? format(datum.value / 1e9, '.1~f') + ' GB' : "
+    "datum.value >= 1e6 ? format(datum.value / 1e6, '.1~f') + ' MB' : "
+    "datum.value >= 1e3 ? format(datum.value / 1e3, '.1~f') + ' kB' : datum.value + ' B'"
 )
 
 

@@ -32,3 +32,12 @@ def guarded() -> Iterator[None]:
     except OpsError as error:
         log.warning("%s %s", error, error.detail)
         show_error(error.as_dict())
+    except Exception:
+        log.exception("A page could not be drawn")
+        show_error(
+            {
+                "error": "This part of the page could not be shown.",
+                "hint": "Reload the page. If it stays so, look at the console's log; "
+                "your data is not touched by this.",
+            }
+        )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import streamlit as st
 from ops.checks.backups import BackupFact, backup_findings
 
@@ -40,7 +42,7 @@ def findings_about_backups(target: Target) -> list[Finding]:
         BackupFact(entry.created_at, entry.size_bytes, entry.manifest is not None, entry.name)
         for entry in entries
     ]
-    return backup_findings(facts)
+    return backup_findings(facts, datetime.now(UTC))
 
 
 def draw_finding(finding: Finding) -> None:

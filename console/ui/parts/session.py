@@ -8,7 +8,6 @@ import streamlit as st
 from console import accounts
 from console.accounts import Session
 from console.context import console
-from console.web.gate import COOKIE
 from ops.target import Target
 
 _CHOSEN = "chosen_target"
@@ -26,7 +25,7 @@ def signed_in() -> Session:
 
 def session_token() -> str | None:
     """The token that the browser brought along when it opened the page."""
-    return st.context.cookies.get(COOKIE)
+    return st.context.cookies.get(accounts.SESSION_COOKIE)
 
 
 def current_target() -> Target:

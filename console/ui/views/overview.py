@@ -40,9 +40,9 @@ def draw() -> None:
                 icon=":material/error:",
             )
         _state(target)
+        _back_up(target)
         job_panel(target)
         _figures(target)
-        _next_steps(target)
 
 
 def _explain_demo() -> None:
@@ -96,7 +96,7 @@ def _figures(target: Target) -> None:
         size_trend(samples)
 
 
-def _next_steps(target: Target) -> None:
+def _back_up(target: Target) -> None:
     if st.button(
         "Back up now", type="primary", icon=":material/archive:", disabled=is_busy(target)
     ):

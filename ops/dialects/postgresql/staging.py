@@ -192,9 +192,9 @@ def _owners(connection: Connection, tools: ClientTools, dump: Path) -> tuple[lis
             detail=listed.stderr.strip()[:500],
         )
     entries = [line for line in listed.stdout.splitlines() if re.match(r"\d+;", line)]
-    owners = {line.rsplit(" ", 1)[1] for line in entries if not line.endswith(" ")}
-    known = set(connection.execute(text("SELECT rolname FROM pg_roles")).scalars())
-    missing = sorted(owners - known - {""})
+    known = connection.execute(text("SELECT ' ' || rolname FROM pg_roles")).scalars()
+    ends = (" ", *known)  # a line ends with its owner, whose name may hold spaces, or none
+    missing = sorted({line.rsplit(" ", 1)[1] for line in entries if not line.endswith(ends)})
     if not missing:
         return [], []
     note = (

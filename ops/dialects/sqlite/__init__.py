@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from sqlalchemy import Engine
 
 from ops.archive.manifest import Manifest, TableRows
-from ops.checks.base import Check
+from ops.checks.base import Check, Context
 from ops.dialects.base import (
     DatabaseFacts,
     Dialect,
@@ -59,6 +60,11 @@ class SQLite(Dialect):
         from ops.checks.sqlite import CHECKS
 
         return CHECKS
+
+    def health_context(self, engine: Engine) -> AbstractContextManager[Context]:
+        from ops.checks.sqlite import open_context
+
+        return open_context(engine)
 
     def health_details(self, engine: Engine) -> dict[str, object]:
         return figures.health_details(file_of(engine))

@@ -20,12 +20,15 @@ from ops.dialects.base import Notice, NoticeLevel, Replacement
 from ops.dialects.sqlite.backup import copy_file, total_bytes
 from ops.dialects.sqlite.connect import SIDE_FILES, reading, writing
 from ops.dialects.sqlite.inspect import inspect
-from ops.errors import Busy, NeedsHuman, Unavailable
+from ops.errors import Busy, NeedsHuman, Refused, Unavailable
 from ops.journal import Journal, Step
 from ops.progress import Progress
 
 BUSY_DEADLINE_SECONDS: Final = 60
 _PAGES_PER_STEP: Final = 200
+_FEWEST_PAGES: Final = 2
+"""The step that copies the last page also commits. So there must be one before it, in
+which the lock is held and the safety copy can be taken."""
 _HEADER_VERSIONS: Final = {"wal": b"\x02\x02"}
 
 
@@ -109,32 +112,55 @@ def swap(
     with reading(path) as live:
         cookie = live.execute("PRAGMA schema_version").fetchone()[0]
         mode = live.execute("PRAGMA journal_mode").fetchone()[0]
-    _set_header_mode(Path(replacement.location), mode)
+    source = Path(replacement.location)
+    _pad(source)
+    _set_header_mode(source, mode)
     journal.advance(Step.SWAPPING, cookie=cookie, keep=str(keep), damaged=0)
-    _Writer(path, Path(replacement.location), keep, mode == "wal", progress).run()
+    _Writer(path, source, keep, mode == "wal", journal, progress).run()
     return Replacement(str(keep), keep.stat().st_size)
+
+
+def _pad(source: Path) -> None:
+    """Give a database without tables a second, free page."""
+    with writing(source) as connection:
+        if connection.execute("PRAGMA page_count").fetchone()[0] < _FEWEST_PAGES:
+            connection.execute("CREATE TABLE ops_padding (x)")
+            connection.execute("DROP TABLE ops_padding")
+        pages = connection.execute("PRAGMA page_count").fetchone()[0]
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    if pages < _FEWEST_PAGES:
+        raise Refused("The backup holds an empty database of a kind that cannot be put in place.")
 
 
 class _Writer:
     """The one transaction that makes a replacement live."""
 
     def __init__(
-        self, live: Path, source: Path, keep: Path | None, in_wal: bool, progress: Progress
+        self,
+        live: Path,
+        source: Path,
+        keep: Path,
+        in_wal: bool,
+        journal: Journal,
+        progress: Progress,
     ) -> None:
         self._live = live
         self._source = source
         self._keep = keep
         self._in_wal = in_wal
+        self._journal = journal
         self._progress = progress
         self._deadline = time.monotonic() + BUSY_DEADLINE_SECONDS
-        self._is_kept = keep is None
+        self._is_kept = False
 
     def run(self) -> None:
         """Copy, commit, checkpoint. Raises Busy or Cancelled with nothing changed."""
         with reading(self._source, frozen=True) as source, writing(self._live, timeout=1) as live:
             live.execute("PRAGMA synchronous=FULL")
             live.execute("PRAGMA cache_size=-65536")
-            source.backup(live, pages=_PAGES_PER_STEP, progress=self._step, sleep=0.01)
+            pages = source.execute("PRAGMA page_count").fetchone()[0]
+            step = min(_PAGES_PER_STEP, pages - 1)
+            source.backup(live, pages=step, progress=self._step, sleep=0.01)
             live.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             found = live.execute("PRAGMA quick_check(1)").fetchone()[0]
         if found != "ok":
@@ -160,7 +186,6 @@ class _Writer:
 
     def _take_safety_copy(self) -> None:
         """The first step has been made, so the write lock is held: nobody can commit."""
-        assert self._keep is not None
         draft = self._keep.with_suffix(".part")
         draft.unlink(missing_ok=True)
         self._progress.report(0, 1, "Keeping the present database for undo")
@@ -173,8 +198,19 @@ class _Writer:
             subprocess.run(
                 [sys.executable, "-I", "-c", copy, str(self._live), str(draft)], check=True
             )
+        # Nobody can change it any more; before the lock, another program could.
+        self._journal.advance(Step.SWAPPING, cookie=self._locked_cookie(draft))
         replace_durably(draft, self._keep)
         self._is_kept = True
+
+    def _locked_cookie(self, copy: Path) -> int:
+        """The live schema cookie. In rollback mode the lock keeps readers out as well; then
+        the plain copy's header tells it (file format 1.3.10: bytes 40 to 43)."""
+        if self._in_wal:
+            with reading(self._live) as live:
+                return int(live.execute("PRAGMA schema_version").fetchone()[0])
+        with copy.open("rb") as file:
+            return int.from_bytes(file.read(44)[40:], "big")
 
 
 def _swap_into_damaged(
@@ -214,11 +250,11 @@ def settle(path: Path, journal: Journal) -> None:
     with writing(path) as live:  # opening it lets SQLite roll back what was half written
         cookie = live.execute("PRAGMA schema_version").fetchone()[0]
     before = int(journal.facts["cookie"])
-    if cookie == before:
+    if cookie == before or not keep.exists():  # nothing is committed before the copy is kept
         keep.unlink(missing_ok=True)
         keep.with_suffix(".part").unlink(missing_ok=True)
         journal.advance(Step.ROLLED_BACK)
-    elif cookie == before + 1 and keep.exists():
+    elif cookie == before + 1:
         journal.keep_undo(str(keep), keep.stat().st_size, int(journal.facts["undo_days"]))
         journal.advance(Step.DONE)
     else:

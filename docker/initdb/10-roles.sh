@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Runs once, when the cluster is made: the console's role and the database it looks after.
+set -euo pipefail
+
+# psql reads the password from the environment: no command line shows it.
+psql --no-psqlrc --set ON_ERROR_STOP=1 --username "$POSTGRES_USER" --dbname postgres <<'SQL'
+\getenv password POSTGRES_PASSWORD
+CREATE ROLE console LOGIN CREATEDB PASSWORD :'password' IN ROLE pg_monitor, pg_signal_backend;
+CREATE DATABASE app OWNER console;
+
+-- From here on, the superuser can sign in from inside this container only.
+ALTER ROLE CURRENT_USER PASSWORD NULL;
+SQL

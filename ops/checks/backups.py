@@ -1,0 +1,137 @@
+"""Is there a backup, is it fresh, and could it be brought back?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from ops.checks.base import CannotCheck, Check, Context, Finding, Level, Reading
+from ops.checks.words import duration, listed, many, size
+
+_CLOCK_SLACK_SECONDS: Final = 3600
+
+
+@dataclass(frozen=True)
+class BackupFact:
+    """One kept backup. `created_at` carries its time zone; `is_good` is False where its
+    checksum or its test restore failed."""
+
+    created_at: datetime
+    size_bytes: int
+    is_good: bool
+    name: str
+
+
+@dataclass(frozen=True)
+class Room:
+    """Free bytes where a restore would be staged, and the bytes of the live database."""
+
+    free_bytes: int
+    database_bytes: int
+
+
+def backup_findings(
+    archives: Sequence[BackupFact], now: datetime, room: Room | None = None
+) -> list[Finding]:
+    """Judge the kept backups as of `now` (with time zone).
+
+    Room for a restore is judged only where `room` is given.
+    """
+    context = Context(_no_questions, {"archives": archives, "now": now, "room": room})
+    asked = [check for check in CHECKS if room is not None or check is not _ROOM]
+    return [check.answer(context) for check in asked]
+
+
+def _no_questions(query: str) -> list[Mapping[str, Any]]:
+    raise CannotCheck("there is no database to ask", detail=query)
+
+
+def _age(context: Context, check: Check) -> Reading:
+    archives: Sequence[BackupFact] = context.facts["archives"]
+    if not archives:
+        return Reading(Level.NOW, sentence="There is no backup yet.", fix="Press “Back up now”.")
+    good = [archive for archive in archives if archive.is_good]
+    if not good:
+        words = {"backups": many(len(archives), "kept backup")}
+        return Reading(
+            Level.NOW, words, sentence="There is no good backup: {backups}, and every one damaged."
+        )
+    newest = max(good, key=lambda archive: archive.created_at)
+    seconds = (context.facts["now"] - newest.created_at).total_seconds()
+    if seconds < -_CLOCK_SLACK_SECONDS:
+        raise CannotCheck(
+            "the newest backup is dated in the future",
+            "Set the clock of this machine right.",
+            f"{newest.name}, {newest.created_at.isoformat()}",
+        )
+    hours = max(0.0, seconds) / 3600
+    words = {"age": duration(max(0.0, seconds)), "name": newest.name}
+    detail = f"{newest.name}, {newest.created_at.isoformat()}, {size(newest.size_bytes)}"
+    return Reading(check.judge(hours), words, hours, detail)
+
+
+def _damaged(context: Context, check: Check) -> Reading:
+    archives: Sequence[BackupFact] = context.facts["archives"]
+    names = [archive.name for archive in archives if not archive.is_good]
+    words = {
+        "backups": many(len(names), "kept backup"),
+        "are": "is" if len(names) == 1 else "are",
+        "names": listed(names) if names else "",
+    }
+    return Reading(check.judge(len(names)), words, len(names), "\n".join(names))
+
+
+def _room(context: Context, check: Check) -> Reading:
+    room: Room = context.facts["room"]
+    if room.free_bytes >= 2 * room.database_bytes:
+        level = Level.GOOD
+    else:
+        level = Level.SOON if room.free_bytes >= 1.2 * room.database_bytes else Level.NOW
+    words = {"free": size(room.free_bytes), "needed": size(2 * room.database_bytes)}
+    detail = f"free {room.free_bytes:,} bytes, database {room.database_bytes:,} bytes"
+    return Reading(level, words, room.free_bytes, detail)
+
+
+_ROOM: Final = Check(
+    id="backups.room",
+    title="Room for a restore",
+    measure=_room,
+    finding="There may not be enough room to bring a backup back: {free} free, {needed} wanted.",
+    why="A restore is first built beside the live database, and the present state is kept "
+    "so that the restore can be undone.",
+    fix="Delete old backups that you no longer need, or make room on the disk.",
+    good="There is enough room to bring a backup back ({free} free).",
+    unit="times the database's size",
+    source="twice the size because staging and undo each need a copy (own)",
+)
+
+CHECKS: Final = (
+    Check(
+        id="backups.age",
+        title="Age of the newest good backup",
+        measure=_age,
+        finding="The newest good backup is {age} old.",
+        why="If the database were lost now, everything entered since that backup would be lost.",
+        fix="Press “Back up now”, and see that backups are made every day.",
+        good="The newest good backup is {age} old.",
+        unit="hours",
+        warning=36,
+        critical=60,
+        source="1.5 and 2.5 times a daily backup (own); barman “backup maximum age”",
+    ),
+    Check(
+        id="backups.damaged",
+        title="Damaged backups",
+        measure=_damaged,
+        finding="{backups} {are} damaged and cannot be trusted: {names}.",
+        why="A damaged backup looks like safety and gives none; its disk may be failing.",
+        fix="Make a new backup, look at the disk, then delete the damaged ones.",
+        good="No kept backup is known to be damaged.",
+        unit="backups",
+        warning=1,
+        source="every damaged archive counts (own)",
+    ),
+    _ROOM,
+)

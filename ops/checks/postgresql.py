@@ -1,0 +1,92 @@
+"""What is asked about a PostgreSQL database and its server, versions 13 to 18.
+
+One connection, reading only; each question has two seconds and its own savepoint, so that
+one that fails does not spoil the rest. Without pg_monitor the server hides what others do:
+questions about them are then unanswered, not good.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, Final
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
+
+from ops.checks.base import CannotCheck, Check, Context
+from ops.checks.postgresql_sessions import CHECKS as SESSIONS
+from ops.checks.postgresql_setup import ANSWERS
+from ops.checks.postgresql_setup import CHECKS as SETUP
+from ops.checks.postgresql_storage import CHECKS as STORAGE
+from ops.dialects.postgresql.connect import connected
+from ops.target import redact
+
+STATEMENT_SECONDS: Final = 2
+_LIMITS: Final = (
+    "SET TRANSACTION READ ONLY",
+    f"SET LOCAL statement_timeout = '{STATEMENT_SECONDS}s'",
+    "SET LOCAL lock_timeout = '500ms'",
+)
+_REFUSED: Final = "42501"
+_TOO_SLOW: Final = ("57014", "55P03")
+
+_FACTS: Final = """
+SELECT quote_ident(current_user) AS role,
+       current_setting('server_version_num')::int / 10000 AS major,
+       current_setting('server_version') AS version,
+       pg_is_in_recovery() AS is_standby,
+       pg_has_role(current_user, 'pg_read_all_stats', 'USAGE') AS sees_others,
+       (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) AS is_superuser
+"""
+"""pg_monitor contains pg_read_all_stats, which is what opens pg_stat_activity."""
+
+CHECKS: Final[tuple[Check, ...]] = (ANSWERS, *SESSIONS, *STORAGE, *SETUP)
+
+
+@contextmanager
+def open_context(engine: Engine) -> Iterator[Context]:
+    """Look through a connection of our own in a read-only transaction with time limits.
+
+    Raises:
+        Unavailable: the server does not answer, or went away meanwhile.
+    """
+    began = time.perf_counter()
+    with connected(engine, autocommit=False) as connection:
+        for limit in _LIMITS:
+            connection.exec_driver_sql(limit)
+        facts = dict(connection.exec_driver_sql(_FACTS).mappings().one())
+        facts["answer_ms"] = 1000 * (time.perf_counter() - began)
+        # Queries hold % and no parameters.
+        plain = connection.execution_options(no_parameters=True)
+        yield Context(partial(_ask, plain, facts["role"]), facts)
+
+
+def _ask(connection: Connection, role: str, query: str) -> list[Mapping[str, Any]]:
+    try:
+        with connection.begin_nested():
+            return [dict(row) for row in connection.exec_driver_sql(query).mappings()]
+    except DBAPIError as cause:
+        if cause.connection_invalidated:
+            raise
+        raise _cannot(cause, role) from cause
+
+
+def _cannot(cause: DBAPIError, role: str) -> CannotCheck:
+    code = getattr(cause.orig, "pgcode", None) or ""
+    detail = redact(f"{code} {str(cause.orig).strip()}".strip())
+    if code == _REFUSED:
+        return CannotCheck(
+            "the console's database user may not look at this",
+            f"As the server's administrator, run: GRANT pg_monitor TO {role};",
+            detail,
+        )
+    if code in _TOO_SLOW:
+        return CannotCheck(
+            f"it took longer than {STATEMENT_SECONDS} seconds, or something was locked",
+            "Try again when the database is less busy.",
+            detail,
+        )
+    return CannotCheck("the database answered with an error", "The details name it.", detail)

@@ -1,0 +1,132 @@
+"""Looking into a Redis to ask about its health."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final
+
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import (
+    AuthenticationError,
+    AuthorizationError,
+    BusyLoadingError,
+    RedisError,
+    ResponseError,
+)
+from redis.retry import Retry
+
+from ops.checks.base import CannotCheck, Check, Context
+from ops.checks.redis_info import CHECKS as INFO
+from ops.checks.redis_info import count_keys
+from ops.errors import Busy, OpsError, SettingsError, Unavailable
+from ops.target import redact
+
+_SECONDS: Final = 2
+
+CHECKS: Final[tuple[Check, ...]] = INFO
+
+
+@contextmanager
+def open_context(url: str) -> Iterator[Context]:
+    """Ask one INFO of the Redis at `url`; every check looks at that answer.
+
+    Raises:
+        Unavailable: no answer, or not let in.
+        Busy: it is starting and still loads its data.
+        SettingsError: `url` is not the address of a Redis.
+    """
+    try:
+        client = Redis.from_url(
+            url,
+            socket_timeout=_SECONDS,
+            socket_connect_timeout=_SECONDS,
+            decode_responses=True,
+            retry=Retry(NoBackoff(), 0),
+        )
+    except ValueError as cause:
+        raise SettingsError(
+            "REDIS_URL is not the address of a Redis.",
+            "Write it like redis://:password@host:6379/0",
+        ) from cause
+    try:
+        with client:
+            facts = _look(client)
+    except (RedisError, OSError) as cause:
+        raise _in_words(cause) from cause
+    yield Context(_no_questions, facts)
+
+
+def _look(client: Redis) -> dict[str, Any]:
+    client.ping()  # connecting and logging in are not part of the measure
+    began = time.perf_counter()
+    client.ping()
+    milliseconds = 1000 * (time.perf_counter() - began)
+    info: Any = client.info()
+    config: Any = {}
+    refusal = ""
+    try:
+        for name in ("save", "maxclients"):
+            config |= client.config_get(name)
+    except ResponseError as cause:  # many hosts keep CONFIG to themselves
+        refusal = redact(str(cause))
+    return {"info": info, "config": config, "config_refusal": refusal, "ping_ms": milliseconds}
+
+
+def _in_words(cause: Exception) -> OpsError:
+    detail = redact(f"{type(cause).__name__}: {cause}")
+    if isinstance(cause, BusyLoadingError):
+        return Busy("Redis is starting and still loads its data.", "Wait a moment.", detail)
+    if isinstance(cause, (AuthenticationError, AuthorizationError)) or "NOAUTH" in str(cause):
+        return Unavailable(
+            "Redis does not accept the console's password.", "Check REDIS_URL.", detail
+        )
+    if isinstance(cause, ResponseError):
+        return Unavailable(
+            "Redis does not let the console look at it.",
+            "Give the console's user the commands PING, INFO and CONFIG GET, for example: "
+            "ACL SETUSER name +ping +info +config|get",
+            detail,
+        )
+    return Unavailable(
+        "Redis does not answer.",
+        "Check that it runs, and that REDIS_URL is right.",
+        detail,
+    )
+
+
+def _no_questions(query: str) -> list[Mapping[str, Any]]:
+    raise CannotCheck("Redis has no queries", detail=query)
+
+
+def details(context: Context) -> dict[str, Any]:
+    """Figures for a report: bytes, counts, seconds; None where the server does not tell."""
+    info = context.facts["info"]
+    figures: dict[str, Any] = {
+        name: info.get(name)
+        for name in (
+            "redis_version",
+            "uptime_in_seconds",
+            "role",
+            "used_memory",
+            "used_memory_peak",
+            "maxmemory",
+            "maxmemory_policy",
+            "connected_clients",
+            "rejected_connections",
+            "instantaneous_ops_per_sec",
+            "evicted_keys",
+            "aof_enabled",
+            "rdb_last_save_time",
+            "rdb_last_bgsave_status",
+        )
+    }
+    hits, misses = info.get("keyspace_hits", 0), info.get("keyspace_misses", 0)
+    figures["keys"] = count_keys(info, "keys")
+    figures["keys_with_expiry"] = count_keys(info, "expires")
+    figures["hit_rate"] = hits / (hits + misses) if hits + misses else None
+    figures["save"] = context.facts["config"].get("save")
+    figures["ping_ms"] = round(context.facts["ping_ms"], 2)
+    return figures

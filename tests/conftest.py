@@ -1,0 +1,105 @@
+"""The services that tests ask for. Each is started when the first test needs it."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser
+
+from ops import DataFolder
+from tests.databases import KINDS, LiveDatabase
+from tests.services.chromium import running_chromium
+from tests.services.postgres import RealPostgres
+from tests.services.redis import RealRedis
+
+
+def pytest_configure() -> None:
+    """SIGTERM ends the tests like Ctrl-C does, so that the servers are stopped."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session")
+def pg16() -> Iterator[RealPostgres]:
+    """A PostgreSQL 16 for the whole session."""
+    yield from _running_postgres(16)
+
+
+@pytest.fixture(scope="session")
+def pg18() -> Iterator[RealPostgres]:
+    """A PostgreSQL 18 for the whole session."""
+    yield from _running_postgres(18)
+
+
+@pytest.fixture(scope="session", params=["pg16", "pg18"])
+def pg(request: pytest.FixtureRequest) -> RealPostgres:
+    """Each supported PostgreSQL in turn."""
+    cluster: RealPostgres = request.getfixturevalue(request.param)
+    return cluster
+
+
+@pytest.fixture
+def pg_database(pg: RealPostgres) -> Iterator[str]:
+    """The URL of a new, empty database.
+
+    It goes after the test, and so does every database whose name begins with its name.
+    """
+    name = f"test_{secrets.token_hex(6)}"
+    pg.query(f'CREATE DATABASE "{name}"')
+    yield pg.url(name)
+    _drop_databases(pg, name)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> DataFolder:
+    """A data folder of its own."""
+    return DataFolder(tmp_path / "data")
+
+
+@pytest.fixture(params=[name for kinds in KINDS.values() for name in kinds])
+def live(request: pytest.FixtureRequest) -> Iterator[LiveDatabase]:
+    """A filled database of each kind in turn."""
+    maker = next(kinds[request.param] for kinds in KINDS.values() if request.param in kinds)
+    database = maker(request)
+    database.fill()
+    yield database
+    database.close()
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    """The URL of a Redis that the tests may write to: that of REDIS_URL, or our own."""
+    given = os.environ.get("REDIS_URL")
+    if given:
+        yield given
+        return
+    server = RealRedis()
+    yield server.url
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A Chromium for one module; take a `browser.new_context()` for each test.
+
+    Not for the session: as long as Playwright runs, `asyncio.run` fails in this thread.
+    """
+    with running_chromium() as chromium:
+        yield chromium
+
+
+def _running_postgres(major: int) -> Iterator[RealPostgres]:
+    cluster = RealPostgres(major)
+    yield cluster
+    cluster.stop()
+
+
+def _drop_databases(cluster: RealPostgres, prefix: str) -> None:
+    """Drop every database whose name begins with the prefix, whoever is still connected."""
+    mine = "SELECT datname FROM pg_database WHERE starts_with(datname, %s)"
+    for (name,) in cluster.query(mine, prefix):
+        cluster.query(f'DROP DATABASE "{name}" WITH (FORCE)')

@@ -1,0 +1,287 @@
+"""Databases to try the console on: for every kind the same questions, real files and servers.
+
+A new dialect joins the contract (`test_contract.py`) with one subclass and one line in `KINDS`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+import sqlite3
+import subprocess
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+import psycopg2
+import pytest
+
+from ops import Target
+from tests.schemas import (
+    POSTGRESQL_DRIFT,
+    POSTGRESQL_FILL,
+    POSTGRESQL_ROLES,
+    SQLITE_DRIFT,
+    SQLITE_FILL,
+)
+from tests.services.postgres import RealPostgres
+
+Fingerprint = dict[str, object]
+
+ROLE = "ops tester"
+PASSWORD = "p@ss:w\\o/r%d 'ü"
+
+WRITE_PAIR = "BEGIN; INSERT INTO left_hand VALUES (1); INSERT INTO right_hand VALUES (1); COMMIT"
+"""One commit that keeps two tables equally long: a snapshot never sees them differ."""
+
+
+class LiveDatabase(ABC):
+    """A database in use, which a test may look at without the code under test."""
+
+    backend: ClassVar[str]
+    suffix: ClassVar[str]
+    url: str
+    name: str
+
+    @property
+    def target(self) -> Target:
+        """A fresh target named `live`, with an engine of its own."""
+        return Target.parse("live", self.url)
+
+    @abstractmethod
+    def run(self, script: str) -> None:
+        """Run statements as the console's own user, on a connection of their own."""
+
+    @abstractmethod
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        """What a query returns."""
+
+    @abstractmethod
+    def start_over(self) -> None:
+        """Put an empty database in its place."""
+
+    @abstractmethod
+    def fill(self, rows: int = 300) -> None:
+        """Tables with keys, indexes, views, odd names, NULLs and blobs; `rows` of 1 KB."""
+
+    @abstractmethod
+    def drift(self) -> None:
+        """What happens after the backup: rows change, tables come, go and grow columns."""
+
+    @abstractmethod
+    def fingerprint(self) -> Fingerprint:
+        """All content and the whole schema, so that equal means the same database."""
+
+    @abstractmethod
+    def neighbours(self) -> set[str]:
+        """What stands beside the live database and is named after it."""
+
+    @abstractmethod
+    def tables_in_dump(self, dump: Path) -> dict[str, int]:
+        """The rows of every table in an unpacked dump, counted without the console."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Remove it and its neighbours."""
+
+    def table(self, name: str) -> str:
+        """The name of a table as manifests have it."""
+        return name
+
+
+class SQLiteDatabase(LiveDatabase):
+    """A file in one of the two journal modes."""
+
+    backend = "sqlite"
+    suffix = ".db"
+
+    def __init__(self, folder: Path, mode: str) -> None:
+        self.path = folder / "live 100% odd.db"
+        self.url = f"sqlite:///{self.path}"
+        self.name = self.path.stem
+        self.mode = mode
+
+    def run(self, script: str) -> None:
+        with closing(self._open()) as connection:
+            connection.executescript(script)
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        with closing(self._open()) as connection:
+            return connection.execute(query).fetchall()
+
+    def start_over(self) -> None:
+        self.close()
+        self.run(f"PRAGMA journal_mode={self.mode}")
+
+    def fill(self, rows: int = 300) -> None:
+        self.start_over()
+        self.run(SQLITE_FILL.format(rows=rows))
+
+    def drift(self) -> None:
+        self.run(SQLITE_DRIFT)
+
+    def fingerprint(self) -> Fingerprint:
+        with closing(self._open()) as connection:
+            found = fingerprint_of_file(connection)
+        return {**found, "journal mode": self.rows("PRAGMA journal_mode")}
+
+    def neighbours(self) -> set[str]:
+        mine = {self.path.name + end for end in ("", "-wal", "-shm", "-journal")}
+        return {path.name for path in self.path.parent.glob(f"{self.path.name}*")} - mine
+
+    def tables_in_dump(self, dump: Path) -> dict[str, int]:
+        with closing(sqlite3.connect(dump)) as connection:
+            query = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%'"
+            names = [row[0] for row in connection.execute(query)]
+            return {name: _one(connection, f"SELECT count(*) FROM {_q(name)}") for name in names}
+
+    def close(self) -> None:
+        for path in self.path.parent.glob(f"{self.path.name}*"):
+            path.unlink()
+
+    def _open(self) -> sqlite3.Connection:
+        return sqlite3.connect(self.path, timeout=30, isolation_level=None)
+
+
+def fingerprint_of_file(connection: sqlite3.Connection) -> Fingerprint:
+    """Content and schema of an open SQLite database, apart from its journal mode."""
+    schema = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_schema").fetchall()
+    found: Fingerprint = {"schema": sorted(schema, key=repr)}
+    for setting in ("user_version", "application_id", "encoding", "page_size", "integrity_check"):
+        found[setting] = _one(connection, f"PRAGMA {setting}")
+    for kind, name, _, sql in schema:
+        if kind == "table":
+            hidden = "" if "WITHOUT ROWID" in (sql or "") else "rowid, "
+            rows = connection.execute(f"SELECT {hidden}* FROM {_q(name)}").fetchall()
+            found[f"table {name}"] = _digest(map(repr, rows))
+    return found
+
+
+class PostgreSQLDatabase(LiveDatabase):
+    """A database of an ordinary role: it owns it and may make others, and is no superuser."""
+
+    backend = "postgresql"
+    suffix = ".pgdump"
+
+    def __init__(self, cluster: RealPostgres, name: str = "") -> None:
+        self.cluster = cluster
+        self.name = name or f"test_{secrets.token_hex(6)}"
+        cluster.query(POSTGRESQL_ROLES.format(role=_q(ROLE), password=PASSWORD.replace("'", "''")))
+        self.start_over()
+        self.url = cluster.url(self.name, user=ROLE, password=PASSWORD)
+
+    def run(self, script: str) -> None:
+        with closing(self._open()) as connection, connection.cursor() as cursor:
+            cursor.execute(script)
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        with closing(self._open()) as connection, connection.cursor() as cursor:
+            cursor.execute(query)
+            return cursor.fetchall()
+
+    def start_over(self) -> None:
+        self.close()
+        self.cluster.query(
+            f"CREATE DATABASE {_q(self.name)} OWNER {_q(ROLE)} TEMPLATE template0"
+        )
+
+    def fill(self, rows: int = 300) -> None:
+        self.run(POSTGRESQL_FILL.replace("{rows}", str(rows)))
+
+    def drift(self) -> None:
+        self.run(POSTGRESQL_DRIFT)
+
+    def fingerprint(self) -> Fingerprint:
+        found: Fingerprint = {"schema": self._schema()}
+        relations = """SELECT format('%I.%I', nspname, relname) FROM pg_class c
+            JOIN pg_namespace n ON n.oid = relnamespace
+            WHERE relkind IN ('r', 'm') AND nspname !~ '^pg_' AND nspname <> 'information_schema'"""
+        for (name,) in self.rows(relations):
+            found[name] = _digest(sorted(row[0] for row in self.rows(f"SELECT t::text FROM {name} t")))
+        for (name,) in self.rows(relations.replace("'r', 'm'", "'S'")):
+            found[name] = self.rows(f"SELECT last_value, is_called FROM {name}")
+        found["large objects"] = self.rows(
+            "SELECT oid, md5(lo_get(oid)) FROM pg_largeobject_metadata ORDER BY oid"
+        )
+        return found
+
+    def neighbours(self) -> set[str]:
+        stem = self.name.encode()[:20].decode(errors="ignore")
+        query = "SELECT datname FROM pg_database WHERE starts_with(datname, %s)"
+        return {str(row[0]) for row in self.cluster.query(query, stem)} - {self.name}
+
+    def tables_in_dump(self, dump: Path) -> dict[str, int]:
+        """Every COPY block of the script that pg_restore makes of the dump."""
+        command = [self.cluster.bin / "pg_restore", "--data-only", "--file=-", dump]
+        script = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        blocks = re.findall(r"^COPY (.*?) (?:\(.*?\) )?FROM stdin;\n(.*?)^\\\.$", script, re.M | re.S)
+        return {name: rows.count("\n") for name, rows in blocks}
+
+    def close(self) -> None:
+        for name in {self.name, *self.neighbours()}:
+            self.cluster.query(f"DROP DATABASE IF EXISTS {_q(name)} WITH (FORCE)")
+
+    def table(self, name: str) -> str:
+        return f"public.{name}"
+
+    def _schema(self) -> list[str]:
+        """All definitions, comments and grants, as text."""
+        command = [self.cluster.bin / "pg_dump", "--schema-only"]
+        env = {f"PG{name.upper()}": str(value) for name, value in self._login().items()}
+        told = subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout
+        return [line for line in told.splitlines() if not re.match(r"\\(un)?restrict|--|$", line)]
+
+    def _open(self) -> Any:
+        connection = psycopg2.connect(**self._login())
+        connection.autocommit = True
+        return connection
+
+    def _login(self) -> dict[str, Any]:
+        login = {"host": "127.0.0.1", "port": self.cluster.port, "database": self.name}
+        return {**login, "user": ROLE, "password": PASSWORD}
+
+
+def _one(connection: sqlite3.Connection, query: str) -> Any:
+    return connection.execute(query).fetchone()[0]
+
+
+def _q(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _digest(rows: Any) -> tuple[int, str]:
+    """How many rows, and a hash over them in their order."""
+    digest, count = hashlib.sha256(), 0
+    for row in rows:
+        digest.update(row.encode() + b"\n")
+        count += 1
+    return count, digest.hexdigest()
+
+
+def _sqlite(request: pytest.FixtureRequest, mode: str) -> LiveDatabase:
+    folder: Path = request.getfixturevalue("tmp_path") / "database"
+    folder.mkdir()
+    return SQLiteDatabase(folder, mode)
+
+
+def _postgresql(request: pytest.FixtureRequest, fixture: str) -> LiveDatabase:
+    return PostgreSQLDatabase(request.getfixturevalue(fixture))
+
+
+Maker = Callable[[pytest.FixtureRequest], LiveDatabase]
+
+KINDS: dict[str, dict[str, Maker]] = {
+    "sqlite": {
+        "sqlite-wal": partial(_sqlite, mode="wal"),
+        "sqlite-rollback": partial(_sqlite, mode="delete"),
+    },
+    "postgresql": {
+        "postgresql-16": partial(_postgresql, fixture="pg16"),
+        "postgresql-18": partial(_postgresql, fixture="pg18"),
+    },
+}
+"""For every backend of the registry, the settings in which it is tried."""

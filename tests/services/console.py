@@ -1,0 +1,128 @@
+"""A real console server: a process on a free loopback port, with a data folder of its own."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from http.client import HTTPConnection
+from pathlib import Path
+
+import httpx
+
+from console.accounts import SESSION_COOKIE
+from ops.datafolder import DataFolder
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+PASSWORD = "a sentence to sign in with"
+TARGET = "main"
+START_SECONDS = 60
+
+# The test's own page stands in for the real ones, where the pages are not what is tested.
+PLAIN_PAGE = "import streamlit as st\nst.title('Plain page')\nst.button('Press')\n"
+
+_SERVE = """
+import sys
+from pathlib import Path
+from console.context import console
+from console.web.serve import serve
+serve(console(), script=Path(sys.argv[1]))
+"""
+
+
+class RunningConsole:
+    """`folder` holds the page, the data folder and the log of one server."""
+
+    def __init__(self, folder: Path, page: str = PLAIN_PAGE, port: int = 0, **env: str) -> None:
+        self.folder = folder
+        self.data = DataFolder(folder / "data")
+        self.log = folder / "stderr.txt"
+        script = folder / "main.py"
+        script.write_text(page, encoding="utf-8")
+        shutil.copytree(ROOT / "console/ui/.streamlit", folder / ".streamlit", dirs_exist_ok=True)
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", _SERVE, str(script)],
+                cwd=folder,
+                env=_environment(folder, OPS_PORT=str(port), **env),
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
+        self.lines = self._lines_at_start(has_link="OPS_ADMIN_PASSWORD" not in env)
+        self.address = self.lines[0].split()[-1]
+
+    def _lines_at_start(self, has_link: bool) -> list[str]:
+        assert self.process.stdout is not None
+        lines = [self.process.stdout.readline().strip() for _ in range(3 if has_link else 1)]
+        assert lines[0].startswith("Ops Console is ready"), self.log.read_text()
+        return lines
+
+    @property
+    def port(self) -> int:
+        return int(self.address.rsplit(":", 1)[1])
+
+    @property
+    def link(self) -> str:
+        """The one-time link that was printed."""
+        return self.lines[2]
+
+    def stranger(self) -> httpx.Client:
+        """A client that nobody knows."""
+        return httpx.Client(base_url=self.address, timeout=30)
+
+    def ask(
+        self, method: str, path: str, headers: Mapping[str, str] | None = None
+    ) -> tuple[int, str]:
+        """Status and text for a path exactly as it stands; httpx would tidy it up."""
+        line = HTTPConnection("127.0.0.1", self.port, timeout=30)
+        line.request(method, path, headers=dict(headers or {}))
+        answer = line.getresponse()
+        text = answer.read().decode("utf-8", "replace")
+        line.close()
+        return answer.status, text
+
+    def signed_in(self, account: str = "admin") -> httpx.Client:
+        """A client with a session of this account, and the token for changing requests."""
+        token = f"token-of-{account}-{time.monotonic_ns()}"
+        now = time.time()
+        row = (_digest(token), account, f"csrf-of-{account}", now, now)
+        self.tell_store("INSERT INTO sessions VALUES (?, ?, ?, ?, ?)", *row)
+        client = self.stranger()
+        client.cookies.set(SESSION_COOKIE, token)
+        client.headers["X-Ops-Csrf"] = f"csrf-of-{account}"
+        return client
+
+    def tell_store(self, sql: str, *values: object) -> None:
+        """Change the console's memory behind its back."""
+        connection = sqlite3.connect(self.data.store_path, timeout=30)
+        with connection:
+            connection.execute(sql, values)
+        connection.close()
+
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
+        """End the process; returns its exit status."""
+        if self.process.poll() is None:
+            self.process.send_signal(how)
+        status = self.process.wait(30)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        return status
+
+
+def _environment(folder: Path, **ours: str) -> dict[str, str]:
+    """No setting of the machine reaches the server, and no `.env`: it runs in its folder."""
+    foreign = ("OPS_", "DATABASE_URL", "REDIS_URL", "STREAMLIT_")
+    env = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+    database = f"sqlite:///{folder / 'shop.db'}"
+    return {**env, "OPS_DATA_DIR": str(folder / "data"), "DATABASE_URL": database, **ours}
+
+
+def _digest(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()

@@ -1,0 +1,482 @@
+"""The health of PostgreSQL databases: each bad state is made, seen, repaired, and gone."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from datetime import date, timedelta
+from typing import Any
+
+import psycopg2
+import pytest
+from sqlalchemy import create_engine, make_url
+from sqlalchemy.pool import NullPool
+
+from ops.checks.base import CannotCheck, Finding, HealthReport, Level, Status
+from ops.checks.postgresql import CHECKS, open_context
+from ops.health import get_health_report
+from tests.health_reports import alarms, assert_has_the_shape, finding
+from tests.services.ports import free_port
+from tests.services.postgres import RealPostgres
+
+ACTIVITY = ("idle_in_transaction", "long_transaction", "blocked")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def safe_settings(pg: RealPostgres) -> Iterator[None]:
+    """The servers of the tests run without fsync, which is a finding of its own."""
+    for name in ("fsync", "full_page_writes"):
+        _configure(pg, f"{name} = on")
+    yield
+    for name in ("fsync", "full_page_writes"):
+        pg.query(f"ALTER SYSTEM SET {name} = off")
+    pg.query("SELECT pg_reload_conf()")
+
+
+@pytest.fixture
+def db(pg_database: str) -> str:
+    """The name of a new, empty database."""
+    return str(make_url(pg_database).database)
+
+
+@pytest.fixture
+def plain_role(pg: RealPostgres, db: str) -> Iterator[str]:
+    """A role that may log in, and nothing else."""
+    role = f"plain_{secrets.token_hex(4)}"
+    pg.query(f"CREATE ROLE {role} LOGIN PASSWORD 'open sesame'")
+    yield role
+    pg.query(f"DROP OWNED BY {role}", db=db)
+    pg.query(f"DROP ROLE {role}")
+
+
+def _configure(pg: RealPostgres, assignment: str) -> None:
+    """Change a setting and wait until a new session has it."""
+    name, _, wanted = assignment.partition(" = ")
+    pg.query(f"ALTER SYSTEM SET {name} = {wanted}")
+    pg.query("SELECT pg_reload_conf()")
+    _wait_until(lambda: pg.query(f"SHOW {name}") == [(wanted,)])
+
+
+def _wait_until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not holds():
+        assert time.monotonic() < deadline, "it did not come to pass"
+        time.sleep(0.02)
+
+
+def report_on(url: str) -> HealthReport:
+    return get_health_report(create_engine(url, poolclass=NullPool))
+
+
+def look(url: str, id: str, **thresholds: Any) -> Finding:
+    """One check by itself, with thresholds that seconds can reach."""
+    check = next(check for check in CHECKS if check.id == f"postgresql.{id}")
+    with open_context(create_engine(url, poolclass=NullPool)) as context:
+        return replace(check, **thresholds).answer(context)
+
+
+def as_role(pg: RealPostgres, db: str, role: str) -> str:
+    return pg.url(db, user=role, password="open sesame")
+
+
+@contextmanager
+def session(pg: RealPostgres, db: str, *statements: str, name: str = "cash desk") -> Iterator[Any]:
+    """Another program with an open transaction."""
+    address = make_url(pg.url(db)).set(drivername="postgresql")
+    dsn = address.render_as_string(hide_password=False)
+    with closing(psycopg2.connect(dsn, application_name=name)) as connection:
+        with connection.cursor() as cursor:
+            for statement in statements:
+                cursor.execute(statement)
+        yield connection
+
+
+def test_an_empty_database_raises_no_alarm(pg_database: str) -> None:
+    report = report_on(pg_database)
+    assert_has_the_shape(report, "postgresql")
+    assert alarms(report) == []
+    assert report.status is Status.HEALTHY
+    assert report.headline == "Everything we looked at is fine."
+    assert len(report.findings) == len(CHECKS)
+
+
+def test_an_unreachable_server_is_a_report() -> None:
+    url = f"postgresql+psycopg2://ann:top-secret@127.0.0.1:{free_port()}/shop"
+    report = report_on(url)
+    assert_has_the_shape(report, "postgresql")
+    assert report.status is Status.UNHEALTHY
+    assert [one.id for one in report.findings] == ["postgresql.answers"]
+    assert "does not answer" in report.headline
+    assert report.findings[0].fix
+    assert "top-secret" not in str(report.as_dict())
+
+
+def test_a_wrong_password_is_a_report(pg: RealPostgres) -> None:
+    report = report_on(pg.url(password="not-the-password"))
+    assert report.status is Status.UNHEALTHY
+    assert "password" in report.findings[0].technical
+    assert "not-the-password" not in str(report.as_dict())
+
+
+def test_looking_leaves_no_session_and_changes_nothing(pg: RealPostgres, db: str) -> None:
+    report_on(pg.url(db))
+    mine = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'ops-console'"
+    _wait_until(lambda: pg.query(mine) == [(0,)])
+    engine = create_engine(pg.url(db), poolclass=NullPool)
+    with open_context(engine) as context, pytest.raises(CannotCheck) as refused:
+        context.ask("CREATE TABLE t (a int)")
+    assert "read-only" in refused.value.detail
+
+
+def test_a_question_that_fails_spoils_no_other(pg_database: str) -> None:
+    with open_context(create_engine(pg_database, poolclass=NullPool)) as context:
+        for query in ("SELECT 1/0", "SELECT pg_sleep(9)", "nonsense"):
+            with pytest.raises(CannotCheck):
+                context.ask(query)
+        assert context.ask("SELECT 1 AS one") == [{"one": 1}]
+
+
+def test_a_question_that_takes_too_long_is_unknown(pg_database: str) -> None:
+    slow = replace(CHECKS[0], measure=lambda context, check: context.ask("SELECT pg_sleep(9)"))
+    with open_context(create_engine(pg_database, poolclass=NullPool)) as context:
+        answered = slow.answer(context)
+    assert answered.level is Level.UNKNOWN
+    assert "Could not check: it took longer than 2 seconds" in answered.sentence
+
+
+def test_without_rights_nothing_is_called_good(
+    pg: RealPostgres, db: str, plain_role: str
+) -> None:
+    report = report_on(as_role(pg, db, plain_role))
+    assert_has_the_shape(report, "postgresql")
+    assert report.status is Status.UNKNOWN
+    assert "3 things could not be checked" in report.headline
+    for id in ACTIVITY:
+        found = finding(report, f"postgresql.{id}")
+        assert found.level is Level.UNKNOWN
+        assert "Could not check" in found.sentence
+        assert f"GRANT pg_monitor TO {plain_role};" in found.fix
+    pg.query(f"GRANT pg_monitor TO {plain_role}")
+    report = report_on(as_role(pg, db, plain_role))
+    assert alarms(report) == []
+    assert report.status is Status.HEALTHY
+
+
+def test_a_refused_question_names_the_grant(pg: RealPostgres, db: str, plain_role: str) -> None:
+    refused = replace(CHECKS[0], measure=lambda context, check: context.ask("TABLE pg_authid"))
+    with open_context(create_engine(as_role(pg, db, plain_role), poolclass=NullPool)) as context:
+        answered = refused.answer(context)
+    assert answered.level is Level.UNKNOWN
+    assert f"GRANT pg_monitor TO {plain_role};" in answered.fix
+    assert "42501" in answered.technical
+
+
+def test_tables_that_no_backup_would_hold(pg: RealPostgres, db: str, plain_role: str) -> None:
+    pg.query("CREATE TABLE \"secret {plans}\" (id serial)", db=db)
+    url = as_role(pg, db, plain_role)
+    found = look(url, "reads_everything")
+    assert found.level is Level.NOW
+    assert "2 tables or counters" in found.sentence
+    assert 'public."secret {plans}"' in found.sentence
+    pg.query(found.fix.split("run: ")[1])
+    assert look(url, "reads_everything").level is Level.GOOD
+
+
+def test_rows_that_no_backup_would_hold(pg: RealPostgres, db: str, plain_role: str) -> None:
+    pg.query("CREATE TABLE letters (id int)", db=db)
+    pg.query(f"GRANT SELECT ON letters TO {plain_role}", db=db)
+    pg.query("ALTER TABLE letters ENABLE ROW LEVEL SECURITY", db=db)
+    url = as_role(pg, db, plain_role)
+    found = look(url, "reads_everything")
+    assert found.level is Level.NOW
+    assert "hides some records of letters" in found.sentence
+    pg.query(found.fix.split("run: ")[1])
+    assert look(url, "reads_everything").level is Level.GOOD
+
+
+def test_a_superuser_is_only_mentioned(pg: RealPostgres, db: str, plain_role: str) -> None:
+    assert look(pg.url(db), "superuser").level is Level.INFO
+    assert look(as_role(pg, db, plain_role), "superuser").level is Level.GOOD
+
+
+def test_a_slow_answer(pg_database: str) -> None:
+    assert look(pg_database, "answers").level is Level.GOOD
+    found = look(pg_database, "answers", warning=0)
+    assert found.level is Level.SOON
+    assert "ms to answer" in found.sentence
+
+
+def test_seats_for_connections(pg: RealPostgres, db: str) -> None:
+    assert look(pg.url(db), "connections").level is Level.GOOD
+    with session(pg, db), session(pg, db):
+        found = look(pg.url(db), "connections", warning=0.01, quiet_below=3)
+        assert found.level is Level.SOON
+        assert found.value is not None
+        assert found.value >= 3
+        assert "of 97 seats" in found.sentence
+
+
+def test_a_half_finished_change(pg: RealPostgres, db: str) -> None:
+    pg.query("CREATE TABLE t (a int)", db=db)
+    with session(pg, db, "INSERT INTO t VALUES (1)") as other:
+        time.sleep(1.1)
+        assert look(pg.url(db), "idle_in_transaction").level is Level.GOOD
+        found = look(pg.url(db), "idle_in_transaction", warning=1, critical=60)
+        assert found.level is Level.SOON
+        assert "cash desk began a change, and has left it half-finished" in found.sentence
+        assert f"pg_terminate_backend({other.info.backend_pid})" in found.fix
+        assert look(pg.url(db), "idle_in_transaction", critical=1).level is Level.NOW
+        assert "INSERT" not in found.technical
+        other.rollback()
+        assert look(pg.url(db), "idle_in_transaction", warning=1).level is Level.GOOD
+
+
+def test_our_own_snapshot_is_no_half_finished_change(pg: RealPostgres, db: str) -> None:
+    with session(pg, db, "SELECT 1", name="ops-console"):
+        assert look(pg.url(db), "idle_in_transaction", warning=0).value == 0
+
+
+def test_very_long_work(pg: RealPostgres, db: str) -> None:
+    with session(pg, db, name="") as other:
+        _in_background(other, "SELECT pg_sleep(30)")
+        time.sleep(1.2)
+        found = look(pg.url(db), "long_transaction", warning=1)
+        assert found.level is Level.SOON
+        assert "a program of user postgres has been at one piece of work" in found.sentence
+        pg.query(found.fix.split("run: ")[1])
+        _wait_until(lambda: look(pg.url(db), "long_transaction", warning=1).level is Level.GOOD)
+
+
+def _in_background(connection: Any, statement: str) -> None:
+    def work() -> None:
+        with connection.cursor() as cursor:
+            try:
+                cursor.execute(statement)
+            except psycopg2.Error:
+                connection.rollback()
+
+    threading.Thread(target=work, daemon=True).start()
+
+
+def test_sessions_that_wait(pg: RealPostgres, db: str) -> None:
+    pg.query("CREATE TABLE t (a int)", db=db)
+    with session(pg, db, "LOCK TABLE t") as holder, session(pg, db, name="shelf") as waiter:
+        _in_background(waiter, "SELECT * FROM t")
+        time.sleep(1.2)
+        assert look(pg.url(db), "blocked").level is Level.GOOD
+        found = look(pg.url(db), "blocked", warning=1, quiet_below=0.5)
+        assert found.level is Level.SOON
+        assert "1 session waits for cash desk to finish" in found.sentence
+        assert f"pg_terminate_backend({holder.info.backend_pid})" in found.fix
+        assert look(pg.url(db), "blocked", critical=1, quiet_below=0.5).level is Level.NOW
+        holder.rollback()
+        _wait_until(lambda: look(pg.url(db), "blocked", quiet_below=0).value == 0)
+
+
+def test_three_that_wait_are_told_earlier(pg: RealPostgres, db: str) -> None:
+    pg.query("CREATE TABLE t (a int)", db=db)
+    with (
+        session(pg, db, "LOCK TABLE t") as holder,
+        session(pg, db) as one,
+        session(pg, db) as two,
+        session(pg, db) as three,
+    ):
+        for waiter in (one, two, three):
+            _in_background(waiter, "SELECT * FROM t")
+        _wait_until(lambda: look(pg.url(db), "blocked", quiet_below=0).level is Level.SOON)
+        assert "3 sessions wait for" in look(pg.url(db), "blocked", quiet_below=0).sentence
+        holder.rollback()
+        _wait_until(lambda: look(pg.url(db), "blocked", quiet_below=0).value == 0)
+
+
+def test_numbers_for_changes(pg_database: str) -> None:
+    found = look(pg_database, "wraparound")
+    assert found.level is Level.GOOD
+    assert found.value is not None
+    assert 0 < found.value < 1
+    found = look(pg_database, "wraparound", warning=found.value)
+    assert found.level is Level.SOON
+    assert "% of the numbers" in found.sentence
+
+
+def test_deleted_rows(pg: RealPostgres, db: str) -> None:
+    pg.query("CREATE TABLE orders (a int) WITH (autovacuum_enabled = off)", db=db)
+    pg.query("INSERT INTO orders SELECT generate_series(1, 40000)", db=db)
+    pg.query("DELETE FROM orders WHERE a <= 12000", db=db)
+    _wait_until(lambda: look(pg.url(db), "dead_rows").level is not Level.GOOD)
+    found = look(pg.url(db), "dead_rows")
+    assert found.level is Level.SOON
+    assert "public.orders still carries 12,000 deleted records (30 %)" in found.sentence
+    command = found.fix.split("Run: ")[1].split(";")[0]
+    pg.query(command, db=db)
+    _wait_until(lambda: look(pg.url(db), "dead_rows").level is Level.GOOD)
+
+
+@pytest.mark.parametrize(
+    ("kind", "used", "level"),
+    [
+        ("serial", 1_500_000_000, Level.GOOD),
+        ("serial", 1_700_000_000, Level.SOON),
+        ("serial", 2_000_000_000, Level.NOW),
+        ("smallserial", 32_000, Level.NOW),
+        ("bigserial", 2_000_000_000, Level.GOOD),
+        ("int GENERATED ALWAYS AS IDENTITY", 2_000_000_000, Level.NOW),
+    ],
+)
+def test_counters_near_their_end(
+    pg: RealPostgres, db: str, kind: str, used: int, level: Level
+) -> None:
+    pg.query(f"CREATE TABLE bills (id {kind})", db=db)
+    pg.query("SELECT setval(pg_get_serial_sequence('bills', 'id'), %s)", used, db=db)
+    found = look(pg.url(db), "counters")
+    assert found.level is level
+    if level is Level.NOW:
+        assert "public.bills can take only" in found.sentence
+
+
+def test_a_counter_of_eight_bytes_behind_a_column_of_four(pg: RealPostgres, db: str) -> None:
+    pg.query("CREATE SEQUENCE numbers", db=db)
+    pg.query("CREATE TABLE bills (id int DEFAULT nextval('numbers'))", db=db)
+    pg.query("ALTER SEQUENCE numbers OWNED BY bills.id", db=db)
+    pg.query("SELECT setval('numbers', 2000000000)", db=db)
+    assert look(pg.url(db), "counters").level is Level.NOW
+    pg.query("ALTER TABLE bills ALTER id TYPE bigint", db=db)
+    assert look(pg.url(db), "counters").level is Level.GOOD
+
+
+def test_counters_that_may_not_be_read(pg: RealPostgres, db: str, plain_role: str) -> None:
+    pg.query("CREATE TABLE bills (id serial)", db=db)
+    found = look(as_role(pg, db, plain_role), "counters")
+    assert found.level is Level.UNKNOWN
+    assert f"GRANT pg_read_all_data TO {plain_role};" in found.fix
+
+
+def test_a_forgotten_copy_connection(pg: RealPostgres, db: str) -> None:
+    name = f"old_copy_{secrets.token_hex(4)}"
+    pg.query("SELECT pg_create_physical_replication_slot(%s, true)", name)
+    try:
+        found = look(pg.url(db), "slots")
+        assert found.level is Level.SOON
+        assert f"The copy connection {name} is not keeping up" in found.sentence
+    finally:
+        pg.query(found.fix.split("run: ")[1])
+    assert look(pg.url(db), "slots").level is Level.GOOD
+
+
+def test_a_half_built_index(pg: RealPostgres, db: str) -> None:
+    pg.query("CREATE TABLE t (a int)", db=db)
+    pg.query("INSERT INTO t VALUES (1), (1)", db=db)
+    with pytest.raises(psycopg2.errors.UniqueViolation):
+        pg.query("CREATE UNIQUE INDEX CONCURRENTLY only_once ON t (a)", db=db)
+    found = look(pg.url(db), "invalid_index")
+    assert found.level is Level.SOON
+    assert "only_once was left half-built" in found.sentence
+    pg.query("DELETE FROM t", db=db)
+    pg.query(found.fix.split("with: ")[1], db=db)
+    assert look(pg.url(db), "invalid_index").level is Level.GOOD
+
+
+def test_an_index_that_is_being_built_is_no_finding(pg: RealPostgres, db: str) -> None:
+    pg.query("CREATE TABLE t (a int)", db=db)
+    with session(pg, db, "INSERT INTO t VALUES (1)") as writer, session(pg, db) as builder:
+        builder.rollback()
+        builder.autocommit = True
+        _in_background(builder, "CREATE INDEX CONCURRENTLY slow ON t (a)")
+        unfinished = "SELECT count(*) FROM pg_index WHERE NOT indisvalid"
+        _wait_until(lambda: pg.query(unfinished, db=db) == [(1,)])
+        assert look(pg.url(db), "invalid_index").level is Level.GOOD
+        writer.commit()
+        _wait_until(lambda: pg.query(unfinished, db=db) == [(0,)])
+
+
+def test_reads_from_outside_memory(pg: RealPostgres, db: str) -> None:
+    assert "Too little has been read" in look(pg.url(db), "cache").sentence
+    eager = {"quiet_below": 1, "warning": 0, "critical": 101}
+    found = look(pg.url(db), "cache", **eager)
+    assert found.level is Level.INFO
+    assert "since counting began" in found.sentence
+    pg.query("SELECT pg_stat_reset()", db=db)
+    _wait_until(lambda: f"{date.today():%Y}" in look(pg.url(db), "cache", **eager).sentence)
+    assert look(pg.url(db), "cache", quiet_below=0, critical=0).level is Level.SOON
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "level"),
+    [
+        ("fsync", "off", Level.NOW),
+        ("full_page_writes", "off", Level.NOW),
+        ("autovacuum", "off", Level.SOON),
+        ("zero_damaged_pages", "on", Level.SOON),
+    ],
+)
+def test_dangerous_settings(
+    pg: RealPostgres, db: str, setting: str, value: str, level: Level
+) -> None:
+    assert look(pg.url(db), "settings").level is Level.GOOD
+    _configure(pg, f"{setting} = {value}")
+    try:
+        found = look(pg.url(db), "settings")
+        assert found.level is level
+        assert setting in found.sentence
+    finally:
+        _configure(pg, f"{setting} = {'off' if value == 'on' else 'on'}")
+    assert look(pg.url(db), "settings").level is Level.GOOD
+
+
+def test_the_end_of_a_version(pg: RealPostgres, pg_database: str) -> None:
+    assert look(pg_database, "version").level is Level.GOOD
+    near = look(pg_database, "version", warning=-9999)
+    assert near.level is Level.SOON
+    assert f"PostgreSQL {pg.major} will get no more repairs after" in near.sentence
+    assert near.value is not None
+    assert date.today() - timedelta(days=near.value) in (date(2028, 11, 9), date(2030, 11, 14))
+    assert look(pg_database, "version", critical=-9999).level is Level.NOW
+
+
+def test_checksums_that_are_off_are_only_mentioned(pg16: RealPostgres) -> None:
+    found = look(pg16.url(), "checksums")
+    assert found.level is Level.INFO
+    assert "does not check what its disk gives back" in found.sentence
+
+
+def test_damage_on_the_disk(pg18: RealPostgres) -> None:
+    """A database copied file by file is not in memory yet: what is changed in its files
+    now, the server reads."""
+    name = f"test_{secrets.token_hex(6)}"
+    pg18.query(f"CREATE DATABASE {name}_source")
+    pg18.query("CREATE TABLE t AS SELECT generate_series(1, 5000) a", db=f"{name}_source")
+    pg18.query(f"CREATE DATABASE {name} TEMPLATE {name}_source STRATEGY FILE_COPY")
+    try:
+        assert look(pg18.url(name), "checksums").level is Level.GOOD
+        ((path,),) = pg18.query("SELECT pg_relation_filepath('t')", db=name)
+        with (pg18.data / path).open("r+b") as handle:
+            handle.seek(9000)
+            handle.write(b"\x55" * 64)
+        with pytest.raises(psycopg2.Error):
+            pg18.query("SELECT sum(a) FROM t", db=name)
+        _wait_until(lambda: look(pg18.url(name), "checksums").level is Level.NOW)
+        found = look(pg18.url(name), "checksums")
+        assert name in found.sentence
+        assert "Do not delete any backup" in found.fix
+    finally:
+        pg18.query(f"DROP DATABASE {name} WITH (FORCE)")
+        pg18.query(f"DROP DATABASE {name}_source WITH (FORCE)")
+    assert look(pg18.url(), "checksums").level is Level.GOOD
+
+
+def test_five_thousand_tables_are_looked_at_quickly(pg: RealPostgres, db: str) -> None:
+    batch = """DO $$ BEGIN FOR i IN {0}..{1} LOOP
+        EXECUTE format('CREATE TABLE t%s (id serial PRIMARY KEY)', i); END LOOP; END $$"""
+    for start in range(0, 5000, 500):
+        pg.query(batch.format(start, start + 499), db=db)
+    took = []
+    for _ in range(3):
+        began = time.perf_counter()
+        report = report_on(pg.url(db))
+        took.append(time.perf_counter() - began)
+    assert alarms(report) == []
+    assert min(took) < 1  # about 0.25 s where nothing else runs

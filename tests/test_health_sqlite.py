@@ -1,0 +1,400 @@
+"""The health of SQLite databases: each bad state is made, seen, repaired, and gone."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import shutil
+import sqlite3
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.pool import NullPool
+
+from ops.checks.base import HealthReport, Level, Status
+from ops.checks.sqlite_place import mount_type
+from ops.health import get_health_report
+from tests.health_reports import alarms, assert_has_the_shape, finding
+
+NOBODY = 65534
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A sound little database."""
+    path = tmp_path / "shop.db"
+    run(path, "CREATE TABLE customers (id INTEGER PRIMARY KEY, name TEXT)")
+    return path
+
+
+def run(path: Path, *statements: str) -> None:
+    """Run statements, each on its own, without enforcing links."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        for statement in statements:
+            connection.execute(statement)
+
+
+def engine_of(path: Path) -> Engine:
+    return create_engine(f"sqlite:///{path}", poolclass=NullPool)
+
+
+def report_on(path: Path) -> HealthReport:
+    return get_health_report(engine_of(path))
+
+
+def level(path: Path, id: str) -> Level:
+    return finding(report_on(path), id).level
+
+
+def fill(table: str, rows: int, columns: str, values: str) -> str:
+    """One statement that adds many rows; `i` counts from 1."""
+    count = f"WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < {rows})"
+    return f"INSERT INTO {table} ({columns}) {count} SELECT {values} FROM c"
+
+
+def test_a_sound_database_raises_no_alarm(file: Path) -> None:
+    report = report_on(file)
+    assert_has_the_shape(report, "sqlite")
+    assert alarms(report) == []
+    assert report.status is Status.HEALTHY
+    assert report.headline == "Everything we looked at is fine."
+    assert report.details["page_size"] == 4096
+
+
+def test_an_empty_file_raises_no_alarm(tmp_path: Path) -> None:
+    path = tmp_path / "empty.db"
+    path.touch()
+    assert alarms(report_on(path)) == []
+
+
+def test_looking_changes_nothing(file: Path) -> None:
+    before = file.read_bytes()
+    report_on(file)
+    assert file.read_bytes() == before
+    assert [path.name for path in file.parent.iterdir()] == ["shop.db"]
+
+
+def test_a_missing_file_is_a_report(tmp_path: Path) -> None:
+    path = tmp_path / "gone.db"
+    report = report_on(path)
+    assert_has_the_shape(report, "sqlite")
+    assert report.status is Status.UNHEALTHY
+    assert [one.id for one in report.findings] == ["sqlite.opens"]
+    assert "does not exist" in report.headline
+    assert report.findings[0].fix
+    assert not path.exists()
+
+
+def test_a_file_of_another_kind_is_a_report(tmp_path: Path) -> None:
+    path = tmp_path / "letter.db"
+    path.write_bytes(b"Dear reader, this is no database. " * 100)
+    report = report_on(path)
+    assert report.status is Status.UNHEALTHY
+    assert "damaged" in report.headline
+    assert "backup" in report.findings[0].fix
+
+
+def test_a_database_in_memory_cannot_be_checked() -> None:
+    report = get_health_report(create_engine("sqlite://"))
+    assert_has_the_shape(report, "sqlite")
+    assert report.status is Status.UNKNOWN
+    assert "memory" in report.headline
+
+
+def test_a_locked_database_is_not_called_ill(file: Path) -> None:
+    with closing(sqlite3.connect(file, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        report = report_on(file)
+        other.execute("ROLLBACK")
+    assert report.status is Status.UNKNOWN
+    assert "Another program is holding" in report.headline
+    assert alarms(report_on(file)) == []
+
+
+def test_damage_inside_is_found(file: Path, tmp_path: Path) -> None:
+    run(file, fill("customers", 3000, "name", "'customer number ' || i"))
+    sound = tmp_path / "sound.db"
+    shutil.copy(file, sound)
+    with file.open("r+b") as handle:
+        handle.seek(4096 * 5)
+        handle.write(b"\xff" * 4096 * 3)
+    report = report_on(file)
+    assert_has_the_shape(report, "sqlite")
+    found = finding(report, "sqlite.structure")
+    assert found.level is Level.NOW
+    assert "damaged" in found.sentence
+    assert report.status is Status.UNHEALTHY
+    os.replace(sound, file)
+    assert level(file, "sqlite.structure") is Level.GOOD
+
+
+def test_a_large_file_is_not_read_and_not_called_sound(file: Path) -> None:
+    os.truncate(file, 130 << 20)
+    for id in ("sqlite.structure", "sqlite.broken_links"):
+        found = finding(report_on(file), id)
+        assert found.level is Level.INFO
+        assert "Not looked at" in found.sentence
+        assert "test restore" in found.fix
+
+
+def test_broken_links(file: Path) -> None:
+    run(
+        file,
+        "CREATE TABLE orders (id INTEGER PRIMARY KEY, customer INTEGER REFERENCES customers)",
+        "INSERT INTO orders (customer) VALUES (7), (8)",
+    )
+    found = finding(report_on(file), "sqlite.broken_links")
+    assert found.level is Level.SOON
+    assert "2 records point to something that no longer exists" in found.sentence
+    assert "orders" in found.sentence
+    assert found.value == 2
+    run(file, fill("orders", 200, "customer", "i + 1000"))
+    assert level(file, "sqlite.broken_links") is Level.NOW
+    run(file, "DELETE FROM orders")
+    assert level(file, "sqlite.broken_links") is Level.GOOD
+
+
+def test_links_that_cannot_be_followed_cannot_be_checked(file: Path) -> None:
+    run(
+        file,
+        "CREATE TABLE orders (id INTEGER PRIMARY KEY, who TEXT REFERENCES customers (name))",
+        "INSERT INTO orders (who) VALUES ('Ada')",
+    )
+    found = finding(report_on(file), "sqlite.broken_links")
+    assert found.level is Level.UNKNOWN
+    assert "mismatch" in found.technical
+    report = report_on(file)
+    assert report.status is Status.UNKNOWN
+    assert "1 thing could not be checked" in report.headline
+
+
+def test_empty_space(file: Path) -> None:
+    run(
+        file,
+        "CREATE TABLE pictures (content BLOB)",
+        fill("pictures", 60, "content", "zeroblob(1048576)"),
+        "DELETE FROM pictures",
+    )
+    found = finding(report_on(file), "sqlite.empty_space")
+    assert found.level is Level.SOON
+    assert "60 MB of the file (100 %)" in found.sentence
+    assert "VACUUM" in found.fix
+    run(file, "VACUUM")
+    assert level(file, "sqlite.empty_space") is Level.GOOD
+
+
+def test_little_empty_space_stays_quiet(file: Path) -> None:
+    run(file, fill("customers", 9000, "name", "'name'"), "DELETE FROM customers")
+    assert level(file, "sqlite.empty_space") is Level.GOOD
+
+
+def test_a_side_file_that_has_grown(file: Path) -> None:
+    run(file, "PRAGMA journal_mode=WAL")
+    with closing(sqlite3.connect(file, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM customers").fetchone()
+        run(
+            file,
+            "CREATE TABLE pictures (content BLOB)",
+            fill("pictures", 70, "content", "zeroblob(1048576)"),
+        )
+        found = finding(report_on(file), "sqlite.side_file")
+        assert found.level is Level.SOON
+        assert "has grown to 71 MB" in found.sentence
+        reader.execute("ROLLBACK")
+        run(file, "PRAGMA wal_checkpoint(TRUNCATE)")
+        assert level(file, "sqlite.side_file") is Level.GOOD
+
+
+@pytest.mark.parametrize("pragma", ["journal_mode=MEMORY", "journal_mode=OFF", "synchronous=OFF"])
+def test_unsafe_saving_of_the_engines_connections(file: Path, pragma: str) -> None:
+    engine = engine_of(file)
+    assert finding(get_health_report(engine), "sqlite.journal").level is Level.GOOD
+
+    @event.listens_for(engine, "connect")
+    def _set(connection: sqlite3.Connection, _record: object) -> None:
+        connection.execute(f"PRAGMA {pragma}")
+
+    found = finding(get_health_report(engine), "sqlite.journal")
+    assert found.level is Level.NOW
+    assert "power cut" in found.sentence
+
+
+def test_a_used_up_pool_is_not_waited_for(file: Path) -> None:
+    engine = create_engine(f"sqlite:///{file}", pool_size=1, max_overflow=0)
+    began = time.monotonic()
+    with engine.connect():
+        assert finding(get_health_report(engine), "sqlite.journal").level is Level.GOOD
+    assert time.monotonic() - began < 5
+
+
+def test_missing_notes_for_the_planner(file: Path) -> None:
+    run(
+        file,
+        fill("customers", 10_001, "name", "'customer ' || i"),
+        "CREATE INDEX by_name ON customers (name)",
+    )
+    found = finding(report_on(file), "sqlite.planner_notes")
+    assert found.level is Level.SOON
+    assert "customers" in found.sentence
+    run(file, "ANALYZE")
+    assert level(file, "sqlite.planner_notes") is Level.GOOD
+
+
+def test_links_without_an_index(file: Path) -> None:
+    run(
+        file,
+        'CREATE TABLE "my {orders}"'
+        " (id INTEGER PRIMARY KEY, customer INTEGER REFERENCES customers)",
+        fill('"my {orders}"', 10_001, "customer", "NULL"),
+    )
+    found = finding(report_on(file), "sqlite.links_without_index")
+    assert found.level is Level.SOON
+    assert "Deleting from customers has to read all of my {orders}" in found.sentence
+    command = found.fix.split("cured with: ")[1]
+    run(file, command)
+    assert level(file, "sqlite.links_without_index") is Level.GOOD
+
+
+def test_a_table_without_row_numbers_is_no_obstacle(file: Path) -> None:
+    run(
+        file,
+        "CREATE TABLE codes (code TEXT PRIMARY KEY, customer INTEGER REFERENCES customers)"
+        " WITHOUT ROWID",
+        "CREATE INDEX codes_by_something ON codes (code)",
+    )
+    assert alarms(report_on(file)) == []
+
+
+def test_a_full_disk(file: Path) -> None:
+    """A file with a hole is as large as we like and takes no room."""
+    free = shutil.disk_usage(file.parent).free
+    os.truncate(file, int(free * 1.5))
+    found = finding(report_on(file), "sqlite.disk")
+    assert found.level is Level.NOW
+    os.truncate(file, int(free * 0.7))
+    found = finding(report_on(file), "sqlite.disk")
+    assert found.level is Level.SOON
+    assert "The disk has only" in found.sentence
+    os.truncate(file, 8192)
+    assert level(file, "sqlite.disk") is Level.GOOD
+
+
+def test_a_file_that_anyone_may_write(file: Path) -> None:
+    file.chmod(0o666)
+    found = finding(report_on(file), "sqlite.rights")
+    assert found.level is Level.SOON
+    assert "Anyone" in found.sentence
+    file.chmod(0o600)
+    assert level(file, "sqlite.rights") is Level.GOOD
+    file.parent.chmod(0o777)
+    assert level(file, "sqlite.rights") is Level.SOON
+    file.parent.chmod(0o700)
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that another user can reach."""
+    folder = Path(tempfile.mkdtemp(prefix="health-"))
+    folder.chmod(0o755)
+    yield folder
+    folder.chmod(0o755)
+    shutil.rmtree(folder)
+
+
+def test_a_database_that_may_only_be_read(open_folder: Path) -> None:
+    path = open_folder / "shop.db"
+    run(path, "CREATE TABLE t (a)")
+    path.chmod(0o444)
+    found = finding(_report_without_privileges(path), "sqlite.rights")
+    assert found.level in (Level.NOW, Level.SOON)
+    assert "may read the database but not write its file" in found.sentence
+    path.chmod(0o644)
+    if os.geteuid() == 0:
+        os.chown(path, NOBODY, NOBODY)
+    open_folder.chmod(0o555)
+    found = finding(_report_without_privileges(path), "sqlite.rights")
+    assert found.level is Level.NOW
+    assert "may read the database but not write its folder" in found.sentence
+
+
+def test_a_database_that_may_not_be_read(open_folder: Path) -> None:
+    path = open_folder / "shop.db"
+    run(path, "CREATE TABLE t (a)")
+    path.chmod(0o000)
+    report = _report_without_privileges(path)
+    assert_has_the_shape(report, "sqlite")
+    assert report.status is Status.UNHEALTHY
+    assert "cannot be opened" in report.headline
+
+
+def _report_without_privileges(path: Path) -> HealthReport:
+    """The report as an ordinary user sees it: root may do everything."""
+    if os.geteuid() != 0:
+        return report_on(path)
+    context = multiprocessing.get_context("fork")
+    receiver, sender = context.Pipe(duplex=False)
+    child = context.Process(target=_send_report_as_nobody, args=(path, sender))
+    child.start()
+    sender.close()
+    try:
+        report: HealthReport = receiver.recv()
+    finally:
+        child.join()
+    return report
+
+
+def _send_report_as_nobody(path: Path, sender: object) -> None:
+    os.setgroups([])
+    os.setgid(NOBODY)
+    os.setuid(NOBODY)
+    sender.send(report_on(path))  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("name", ["Dropbox", "OneDrive - Work", "Google Drive"])
+def test_a_synchronised_folder(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / name
+    folder.mkdir()
+    path = folder / "shop.db"
+    run(path, "CREATE TABLE t (a)")
+    found = finding(report_on(path), "sqlite.folder")
+    assert found.level is Level.SOON
+    assert name in found.sentence
+    moved = tmp_path / "shop.db"
+    path.rename(moved)
+    assert level(moved, "sqlite.folder") is Level.GOOD
+
+
+def test_a_shared_folder_is_known_by_its_mount() -> None:
+    mounts = (
+        "1 0 8:1 / / rw - ext4 /dev/sda rw\n"
+        "2 1 0:5 / /srv rw - nfs4 host:/srv rw\n"
+        "3 2 8:2 / /srv/local rw shared:7 - xfs /dev/sdb rw\n"
+    )
+    assert mount_type(Path("/srv/shop.db"), mounts) == "nfs4"
+    assert mount_type(Path("/srv/local/shop.db"), mounts) == "xfs"
+    assert mount_type(Path("/srvice/shop.db"), mounts) == "local"
+
+
+def test_five_thousand_tables_are_looked_at_quickly(tmp_path: Path) -> None:
+    path = tmp_path / "many.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("BEGIN")
+        for number in range(5000):
+            connection.execute(
+                f"CREATE TABLE t{number} (id INTEGER PRIMARY KEY, up INTEGER REFERENCES t0)"
+            )
+        connection.execute("COMMIT")
+    report_on(path)
+    took = []
+    for _ in range(3):
+        began = time.perf_counter()
+        report = report_on(path)
+        took.append(time.perf_counter() - began)
+    assert alarms(report) == []
+    assert min(took) < 0.6  # about 0.15 s where nothing else runs

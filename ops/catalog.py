@@ -21,7 +21,7 @@ from ops.archive.reader import Archive, open_archive
 from ops.archive.seal import is_sealed, seal_key
 from ops.datafolder import DataFolder, fsync_folder, replace_durably, safe_name
 from ops.dialects import entry_suffixes
-from ops.errors import BadArchive, Refused
+from ops.errors import BadArchive, NotABackup, Refused
 
 LABEL_LIMIT = 200
 
@@ -31,6 +31,7 @@ class EntryState(StrEnum):
 
     GOOD = "good"
     DAMAGED = "damaged"
+    FOREIGN = "foreign"
 
 
 @dataclass(frozen=True)
@@ -135,10 +136,11 @@ class Catalog:
             manifest = read_archive(path).manifest
         except BadArchive as bad:
             problem = bad.message.removesuffix(" Nothing was changed.")
+            ours = "sha256" in note or not isinstance(bad, NotABackup)
             return CatalogEntry(
                 path,
                 size,
-                EntryState.DAMAGED,
+                EntryState.DAMAGED if ours else EntryState.FOREIGN,
                 changed,
                 note.get("label", ""),
                 None,

@@ -79,7 +79,11 @@ class DataFolder:
 
     @contextmanager
     def workspace(self, target: str, purpose: str) -> Iterator[Path]:
-        """A fresh folder for one piece of work, removed with all it holds afterwards."""
+        """A fresh folder for one piece of work, removed with all it holds afterwards.
+
+        Call it under the target's lock: what killed work left is removed first.
+        """
+        self.clear_workspaces(target)
         path = Path(tempfile.mkdtemp(prefix=f"{purpose}-", dir=self._work(target)))
         try:
             yield path

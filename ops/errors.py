@@ -5,6 +5,7 @@
     ├── Unavailable               a server or file could not be reached
     ├── Refused                   asked for, looked at, not done: nothing was changed
     │   ├── BadArchive            the file is not a backup that can be trusted
+    │   │   └── NotABackup        nor ever was one
     │   ├── PreflightRefused      a look before the work found a reason not to begin
     │   ├── NotConfirmed          needs a yes that was not given
     │   └── Busy                  something else is at work on the same database
@@ -63,6 +64,10 @@ class Refused(OpsError):
 
 class BadArchive(Refused):
     """The archive is damaged, hostile, foreign to this database, or not an archive."""
+
+
+class NotABackup(BadArchive):
+    """The file was never a backup of this format, so nothing of one is lost."""
 
 
 class PreflightRefused(Refused):

@@ -20,7 +20,7 @@ from ops.errors import SettingsError, Unavailable
 from ops.installation import Installation
 
 GRACE_SECONDS: Final = 10
-_ANY_ADDRESS: Final = ("0.0.0.0", "::", "")  # nosec B104: told apart, not listened on
+_ANY_ADDRESS: Final = ("0.0.0.0", "::", "")
 
 
 def serve(

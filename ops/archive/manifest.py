@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ops.errors import BadArchive
+from ops.errors import BadArchive, NotABackup
 
 SCHEMA_VERSION: Final = 2
 MANIFEST_NAME: Final = "manifest.json"
@@ -110,7 +110,7 @@ def parse_manifest(text: bytes) -> Manifest:
         manifest = Manifest.model_validate(data)
     except ValidationError as cause:
         problem = cause.errors(include_url=False, include_input=False)[0]
-        raise BadArchive(
+        raise NotABackup(
             "This ZIP is not a backup that the console knows.",
             "Choose a ZIP that was downloaded from the Backups page.",
             detail=f"manifest.json: {problem['loc']}: {problem['msg']}",

@@ -21,7 +21,7 @@ from typing import Final
 
 from ops.archive.manifest import MANIFEST_LIMIT, MANIFEST_NAME, EntryProof, Manifest, parse_manifest
 from ops.archive.writer import CHUNK
-from ops.errors import BadArchive
+from ops.errors import BadArchive, NotABackup
 from ops.progress import SILENT, Progress
 
 _IGNORED_IN_V1: Final = "config.json"
@@ -145,7 +145,7 @@ def _check_frame(path: Path) -> None:
     size = path.stat().st_size
     with path.open("rb") as file:
         if file.read(4) != b"PK\x03\x04":
-            raise BadArchive(
+            raise NotABackup(
                 "This file is not a ZIP made by a backup.",
                 "Choose a ZIP that was downloaded from the Backups page.",
             )
@@ -192,12 +192,12 @@ def _check_entries(file: zipfile.ZipFile, suffixes: tuple[str, ...]) -> zipfile.
     databases = [i for i in infos if i.filename.endswith(suffixes)]
     others = {i.filename for i in infos if i not in databases}
     if MANIFEST_NAME not in others:
-        raise BadArchive(
+        raise NotABackup(
             "This ZIP is not a backup: it has no description (manifest.json).",
             "Choose a ZIP that was downloaded from the Backups page.",
         )
     if len(databases) != 1 or others - {MANIFEST_NAME, _IGNORED_IN_V1}:
-        raise BadArchive(
+        raise NotABackup(
             "This ZIP does not hold exactly one database and its description.",
             "Choose a ZIP that was downloaded from the Backups page.",
             detail=f"entries: {sorted(i.filename for i in infos)!r}"[:500],

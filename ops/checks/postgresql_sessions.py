@@ -59,8 +59,7 @@ def _must_see_others(context: Context) -> None:
     if not context.facts["sees_others"]:
         raise CannotCheck(
             "the server hides from the console's database user what others do",
-            "As the server's administrator, run: "
-            f"GRANT pg_monitor TO {context.facts['role']};",
+            f"As the server's administrator, run: GRANT pg_monitor TO {context.facts['role']};",
         )
 
 

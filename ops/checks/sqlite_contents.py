@@ -164,9 +164,7 @@ def _links_without_index(context: Context, check: Check) -> Reading:
         return _none_found(context)
     first = found[0]
     name = f"{first['child']}_{first['field']}"
-    command = (
-        f"CREATE INDEX {quoted(name)} ON {quoted(first['child'])} ({quoted(first['field'])});"
-    )
+    command = f"CREATE INDEX {quoted(name)} ON {quoted(first['child'])} ({quoted(first['field'])});"
     words = {"child": first["child"], "parent": first["parent"], "command": command}
     detail = "\n".join(f"{row['child']}.{row['field']} → {row['parent']}" for row in found)
     return Reading(Level.SOON, words, len(found), detail)

@@ -22,8 +22,10 @@ def size(bytes_: float) -> str:
     for unit, name in _SIZES:
         if bytes_ >= unit:
             amount = bytes_ / unit
-            return f"{amount:.1f} {name}" if amount < 10 and amount % 1 >= 0.05 else (
-                f"{amount:.0f} {name}"
+            return (
+                f"{amount:.1f} {name}"
+                if amount < 10 and amount % 1 >= 0.05
+                else (f"{amount:.0f} {name}")
             )
     return f"{bytes_:.0f} bytes"
 

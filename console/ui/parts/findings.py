@@ -5,11 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import streamlit as st
-from ops.checks.backups import BackupFact, backup_findings
 
 from console.context import console
 from console.ui.parts.words import plain
 from ops import Catalog, get_health_report, get_redis_report
+from ops.catalog import EntryState
+from ops.checks.backups import BackupFact, backup_findings
 from ops.checks.base import Finding, HealthReport, Level
 from ops.target import Target
 
@@ -41,6 +42,7 @@ def findings_about_backups(target: Target) -> list[Finding]:
     facts = [
         BackupFact(entry.created_at, entry.size_bytes, entry.manifest is not None, entry.name)
         for entry in entries
+        if entry.state is not EntryState.FOREIGN
     ]
     return backup_findings(facts, datetime.now(UTC))
 

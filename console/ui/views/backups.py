@@ -59,7 +59,7 @@ def _entry(target: Target, entry: CatalogEntry) -> None:
         title = plain(entry.label) if entry.label else plain(entry.name)
         st.markdown(f"**{title}**")
         if entry.manifest is None:
-            st.error(f"Not usable as a backup. {plain(entry.problem)}", icon=":material/error:")
+            st.error(f"Not usable as a backup: {plain(entry.problem)}", icon=":material/error:")
         else:
             st.caption(_facts(entry))
         with st.container(horizontal=True, vertical_alignment="center"):

@@ -76,8 +76,8 @@ def _state(target: Target) -> None:
 
 
 def _figures(target: Target) -> None:
-    entries = Catalog(console().folder, target.name).entries()
-    newest = next((entry for entry in entries if entry.manifest is not None), None)
+    entries = [e for e in Catalog(console().folder, target.name).entries() if e.manifest]
+    newest = entries[0] if entries else None
     take_sample(console().store, target)
     samples = size_samples(console().store, target.name)
     facts = dialect_of(target.engine).facts(target.engine)

@@ -20,7 +20,9 @@ def draw() -> None:
     _values()
     _password()
     st.subheader("Sign out")
-    st.html('<a href="/logout" target="_self">Sign out of this browser</a>')
+    if st.button("Sign out of this browser", icon=":material/logout:"):
+        accounts.sign_out(session_token())
+        st.rerun()
 
 
 def _databases() -> None:

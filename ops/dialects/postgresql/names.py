@@ -13,9 +13,9 @@ NAME_LIMIT: Final = 63
 
 
 def beside(live: str, role: str) -> str:
-    """A name such as `shop__before_20261123_233400_9f`, within the limit."""
+    """A name such as `shop__before_20261123_233400_9f3c`, within the limit."""
     stamp = datetime.now(UTC).strftime("%Y%m%d_%H%M%S")
-    suffix = f"__{role}_{stamp}_{token_hex(1)}"
+    suffix = f"__{role}_{stamp}_{token_hex(2)}"
     room = NAME_LIMIT - len(suffix)
     return live.encode()[:room].decode(errors="ignore") + suffix
 

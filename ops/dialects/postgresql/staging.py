@@ -269,7 +269,7 @@ def count_rows(engine: Engine, staged: Replacement) -> tuple[TableRows, ...]:
 
 def drop(engine: Engine, name: str) -> None:
     """Drop a staging database or an undo point, never anything else."""
-    if not re.search(r"__(restore|before|undone)_\d{8}_\d{6}_[0-9a-f]{2}$", name):
+    if not re.search(r"__(restore|before|undone)_\d{8}_\d{6}_[0-9a-f]{4}$", name):
         raise ValueError(f"{name!r} is not a database that a restore made")
     with maintenance(engine) as connection:
         if oid_of(connection, name) is not None:

@@ -272,9 +272,8 @@ def settle_target(target: Target, folder: DataFolder) -> None:
     dialect = dialect_of(target.engine)
     journals = journals_of(folder, target.name)
     for journal in journals:
-        if journal.is_settled:
-            continue
-        dialect.settle(target.engine, journal)
+        if not journal.is_settled:
+            dialect.settle(target.engine, journal)
         if journal.verb == "undo" and journal.is_done:
             for used in journals:
                 if used.id == journal.source and used.undo is not None:

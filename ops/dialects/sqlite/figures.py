@@ -9,7 +9,7 @@ from typing import Final
 from ops.dialects.base import LiveRows, RelationSize, SizeReport
 from ops.dialects.sqlite.backup import total_bytes
 from ops.dialects.sqlite.connect import SIDE_FILES, reading
-from ops.dialects.sqlite.wary import TABLES, quoted
+from ops.dialects.sqlite.wary import TABLES, count_rows, quoted
 
 READ_WHOLE_LIMIT: Final = 128 << 20
 """Bytes up to which a page may read the whole file: dbstat and count(*) then take
@@ -31,14 +31,16 @@ def live_rows(path: Path) -> tuple[LiveRows, ...]:
 
 
 def _rows(connection: sqlite3.Connection, name: str, small: bool) -> LiveRows:
-    what = "count(*)" if small else "max(rowid)"
+    if small:
+        return LiveRows(name, count_rows(connection, name), exact=True)
+    query = f"SELECT max(rowid) FROM {quoted(name)}"  # nosec B608: a name cannot be a parameter
     try:
-        rows = connection.execute(f"SELECT {what} FROM {quoted(name)}").fetchone()[0]
+        rows = connection.execute(query).fetchone()[0]
     except sqlite3.OperationalError as cause:
         if "rowid" not in str(cause):
             raise
         return LiveRows(name, None, exact=False)  # WITHOUT ROWID: nothing cheap to ask
-    return LiveRows(name, rows or 0, exact=small)
+    return LiveRows(name, rows or 0, exact=False)
 
 
 def sizes(path: Path, *, exact: bool) -> SizeReport:

@@ -6,9 +6,9 @@ of anything in between. Copying over the file corrupted 102 of 200, os.replace 2
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -22,6 +22,7 @@ from ops.dialects.sqlite.connect import SIDE_FILES, reading, writing
 from ops.dialects.sqlite.inspect import inspect
 from ops.errors import Busy, NeedsHuman, Refused, Unavailable
 from ops.journal import Journal, Step
+from ops.programs import run
 from ops.progress import Progress
 
 BUSY_DEADLINE_SECONDS: Final = 60
@@ -195,8 +196,10 @@ class _Writer:
             # In another process: closing the live file in this one would drop the
             # POSIX locks that SQLite holds on it.
             copy = "import shutil, sys; shutil.copyfile(sys.argv[1], sys.argv[2])"
-            subprocess.run(
-                [sys.executable, "-I", "-c", copy, str(self._live), str(draft)], check=True
+            run(
+                [sys.executable, "-I", "-c", copy, self._live, draft],
+                env=os.environ,
+                watch=lambda: None,
             )
         # Nobody can change it any more; before the lock, another program could.
         self._journal.advance(Step.SWAPPING, cookie=self._locked_cookie(draft))
@@ -251,8 +254,8 @@ def settle(path: Path, journal: Journal) -> None:
         cookie = live.execute("PRAGMA schema_version").fetchone()[0]
     before = int(journal.facts["cookie"])
     if cookie == before or not keep.exists():  # nothing is committed before the copy is kept
-        keep.unlink(missing_ok=True)
-        keep.with_suffix(".part").unlink(missing_ok=True)
+        for file in keep.parent.glob(f"{keep.stem}.*"):  # the copy, its draft, their side files
+            file.unlink()
         journal.advance(Step.ROLLED_BACK)
     elif cookie == before + 1:
         journal.keep_undo(str(keep), keep.stat().st_size, int(journal.facts["undo_days"]))

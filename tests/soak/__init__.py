@@ -1,0 +1,1 @@
+"""Long runs: `python3 dev.py soak`."""

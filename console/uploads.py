@@ -119,16 +119,14 @@ def remove_upload(folder: DataFolder, owner: str, upload_id: str) -> None:
 def expire_stale_uploads(folder: DataFolder) -> None:
     """Remove unfinished uploads that have not grown for a day, and lost pieces."""
     too_old = time.time() - STALE_SECONDS
-    for path in [*folder.uploads.glob("*.part"), *folder.uploads.glob("*.json")]:
-        upload_id = path.stem
-        if _whole(folder, upload_id).exists() or _modified(path) > too_old:
+    paths = [*folder.uploads.glob("*.part"), *folder.uploads.glob("*.json")]
+    for upload_id in {path.stem for path in paths}:
+        part, about = _part(folder, upload_id), _about(folder, upload_id)
+        is_fresh = max(_modified(part), _modified(about)) > too_old
+        if is_fresh or _whole(folder, upload_id).exists():
             continue
-        with suppress(Busy, FileNotFoundError):
-            part = _part(folder, upload_id)
-            if part.exists() and _modified(part) > too_old:
-                continue
-            with _locked(path):
-                _unlink(folder, upload_id)
+        with suppress(Busy, FileNotFoundError), _locked(part if part.exists() else about):
+            _unlink(folder, upload_id)
 
 
 class Appender:
@@ -250,7 +248,8 @@ def _still_to_come(folder: DataFolder) -> int:
 
 
 def _unlink(folder: DataFolder, upload_id: str) -> None:
-    for path in (_about, _part, _whole):
+    """The description goes last: what lies without one is never found again."""
+    for path in (_part, _whole, _about):
         path(folder, upload_id).unlink(missing_ok=True)
 
 

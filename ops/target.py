@@ -77,7 +77,13 @@ class Target:
     def engine(self) -> Engine:
         """The engine of this target, made once; connections are tested before use,
         because a restore replaces the database under them."""
-        return create_engine(self.url, pool_pre_ping=True, poolclass=CountingPool)
+        from ops.dialects import dialect_named
+
+        dialect = dialect_named(self.url.get_backend_name())
+        told = dict(dialect.connect_args) if dialect else {}
+        return create_engine(
+            self.url, pool_pre_ping=True, poolclass=CountingPool, connect_args=told
+        )
 
     @property
     def masked_url(self) -> str:

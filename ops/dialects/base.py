@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -147,6 +148,9 @@ class Replacement:
 class Dialect(ABC):
     """One kind of database. Every method takes an SQLAlchemy engine and translates
     driver errors into `ops.errors` at its own door."""
+
+    connect_args: ClassVar[Mapping[str, object]] = {}
+    """What `Target.engine` tells the driver when it connects."""
 
     backend: ClassVar[str]
     title: ClassVar[str]

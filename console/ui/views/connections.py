@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pandas as pd
 import streamlit as st
 
 from console.ui.parts.errors import guarded
 from console.ui.parts.findings import redis_report
 from console.ui.parts.session import current_target
-from console.ui.parts.words import count, plain, span
+from console.ui.parts.words import count, plain, size, span
 from ops import get_pool_stats, get_server_sessions
 from ops.dialects.base import PoolStats, ServerSessions
 
@@ -68,8 +70,6 @@ def _server(sessions: ServerSessions) -> None:
 
 
 def _for(seconds: float | None) -> str:
-    from datetime import timedelta
-
     return "–" if seconds is None else span(timedelta(seconds=max(0.0, seconds)))
 
 
@@ -77,14 +77,14 @@ def _pool(pool: PoolStats) -> None:
     st.subheader("This console's own connections")
     st.caption("The console keeps a few connections ready. This says how busy they are.")
     figures = {
-        "Kept ready": pool.size,
-        "Free now": pool.checked_in,
-        "In use": pool.checked_out,
-        "Extra, beyond the kept ones": pool.overflow,
-        "Times nobody got one": pool.timeouts,
+        "Places": (pool.size, "How many connections may be kept ready."),
+        "Ready": (pool.checked_in, "Open, and free at the moment."),
+        "In use": (pool.checked_out, "Open, and working at the moment."),
+        "Extra": (pool.overflow, "Opened beyond the places, because all were in use."),
+        "In vain": (pool.timeouts, "How often somebody waited and got none. Should be 0."),
     }
-    for column, (label, value) in zip(st.columns(len(figures)), figures.items(), strict=True):
-        column.metric(label, count(value), border=True)
+    for column, (label, (value, told)) in zip(st.columns(5), figures.items(), strict=True):
+        column.metric(label, count(value), help=told, border=True)
 
 
 def _redis() -> None:
@@ -93,9 +93,23 @@ def _redis() -> None:
         st.caption("No Redis is set. To watch one, set `REDIS_URL` and start the console again.")
         return
     st.markdown(f"**{plain(report.headline)}**")
-    rows = [{"What": name.replace("_", " "), "Value": str(v)} for name, v in report.details.items()]
-    if rows:
-        st.table(pd.DataFrame(rows), hide_index=True, alt="Figures of Redis.")
+    told = report.details
+    if not told:
+        return
+    rate = told.get("hit_rate")
+    figures = {
+        "Version": told.get("redis_version"),
+        "Running for": _for(told.get("uptime_in_seconds")),
+        "Memory used": size(told.get("used_memory") or 0),
+        "Memory limit": size(told["maxmemory"]) if told.get("maxmemory") else "none set",
+        "Connected programs": count(told.get("connected_clients")),
+        "Things kept": count(told.get("keys")),
+        "Look-ups that found something": "–" if rate is None else f"{rate:.0%}",
+    }
+    rows = [{"What": name, "Value": str(value)} for name, value in figures.items()]
+    st.table(pd.DataFrame(rows), hide_index=True, alt="Figures of Redis.")
+    with st.expander("All figures"):
+        st.json(dict(told), expanded=True)
 
 
 draw()

@@ -22,7 +22,7 @@ from ops.dialects.base import (
 )
 from ops.dialects.postgresql import backup, figures, staging
 from ops.dialects.postgresql import swap as swapping
-from ops.dialects.postgresql.connect import connect_parameters, connected
+from ops.dialects.postgresql.connect import CONNECT_ARGS, connect_parameters, pooled
 from ops.journal import Journal
 from ops.progress import Progress
 
@@ -33,13 +33,14 @@ class PostgreSQL(Dialect):
     backend = "postgresql"
     title = "PostgreSQL"
     entry_suffix = ".pgdump"
+    connect_args = CONNECT_ARGS
 
     def database_name(self, engine: Engine) -> str:
         return str(engine.url.database or engine.url.username or "postgres")
 
     def facts(self, engine: Engine) -> DatabaseFacts:
         query = "SELECT pg_database_size(current_database()), current_setting('server_version')"
-        with connected(engine) as connection:
+        with pooled(engine) as connection:
             size, version = connection.execute(text(query)).one()
         parameters = connect_parameters(engine)
         host, port = parameters.get("host", "local socket"), parameters.get("port", 5432)

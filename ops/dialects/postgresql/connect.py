@@ -21,6 +21,8 @@ from ops.target import redact
 APPLICATION: Final = "ops-console"
 """Our sessions show under this name; recovery knows our leftovers by it."""
 
+CONNECT_ARGS: Final = {"application_name": APPLICATION, "connect_timeout": 10}
+
 _MAINTENANCE: Final = ("postgres", "template1")
 
 
@@ -37,7 +39,7 @@ def own_engine(engine: Engine, database: str | None = None, *, autocommit: bool 
     return create_engine(
         url,
         poolclass=NullPool,
-        connect_args={"application_name": APPLICATION, "connect_timeout": 10},
+        connect_args=dict(CONNECT_ARGS),
         isolation_level="AUTOCOMMIT" if autocommit else "READ COMMITTED",
     )
 
@@ -49,6 +51,13 @@ def connected(
     """A connection of our own, errors translated."""
     with translated(), own_engine(engine, database, autocommit=autocommit).connect() as connection:
         yield connection
+
+
+@contextmanager
+def pooled(engine: Engine) -> Iterator[Connection]:
+    """A connection of the caller's own pool, for short looks; errors translated."""
+    with translated(), engine.connect() as connection:
+        yield connection.execution_options(isolation_level="AUTOCOMMIT")
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from ops.dialects.base import (
     SizeReport,
 )
 from ops.dialects.postgresql.backup import COUNTED_TABLES, UNREADABLE, count_tables
-from ops.dialects.postgresql.connect import connected
+from ops.dialects.postgresql.connect import pooled
 from ops.progress import SILENT
 from ops.target import CountingPool
 
@@ -82,7 +82,7 @@ FROM pg_stat_database WHERE datname = current_database()
 
 def sizes(engine: Engine, *, exact: bool) -> SizeReport:
     """By default from relpages, which ANALYZE and VACUUM keep; `exact` asks every file."""
-    with connected(engine) as connection:
+    with pooled(engine) as connection:
         total = connection.execute(text("SELECT pg_database_size(current_database())")).scalar()
         query = _EXACT if exact else _ESTIMATED
         found = connection.execute(text(query)).mappings().all()
@@ -98,7 +98,7 @@ def _relation(row: Any) -> RelationSize:
 def live_rows(engine: Engine) -> tuple[LiveRows, ...]:
     """Counted where the database is small, else the planner's estimates (None for a table
     never analysed)."""
-    with connected(engine) as connection:
+    with pooled(engine) as connection:
         size = connection.execute(text("SELECT pg_database_size(current_database())")).scalar()
         may_count = connection.execute(text(UNREADABLE)).first() is None
         if int(size or 0) <= COUNT_LIMIT and may_count:
@@ -110,7 +110,7 @@ def live_rows(engine: Engine) -> tuple[LiveRows, ...]:
 
 def sessions(engine: Engine) -> ServerSessions:
     """Who is connected, grouped; states of others are hidden from a role without pg_monitor."""
-    with connected(engine) as connection:
+    with pooled(engine) as connection:
         limits = connection.execute(text(_LIMITS)).mappings().one()
         rows = connection.execute(text(_SESSIONS)).mappings().all()
     groups = tuple(
@@ -121,7 +121,7 @@ def sessions(engine: Engine) -> ServerSessions:
 
 def health_details(engine: Engine) -> dict[str, object]:
     """Figures for a health report: bytes, counts, and times as ISO text."""
-    with connected(engine) as connection:
+    with pooled(engine) as connection:
         row = connection.execute(text(_DETAILS)).mappings().one()
     return {k: v.isoformat() if hasattr(v, "isoformat") else v for k, v in row.items()}
 

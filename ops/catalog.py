@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -130,10 +131,10 @@ class Catalog:
             path.unlink(missing_ok=True)
 
     def _read(self, path: Path) -> CatalogEntry:
-        size, note = path.stat().st_size, _read_note(path)
-        changed = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+        found, note = path.stat(), _read_note(path)
+        size, changed = found.st_size, datetime.fromtimestamp(found.st_mtime, UTC)
         try:
-            manifest = read_archive(path).manifest
+            manifest = _manifest_of(path, found.st_mtime_ns, size)
         except BadArchive as bad:
             problem = bad.message.removesuffix(" Nothing was changed.")
             ours = "sha256" in note or not isinstance(bad, NotABackup)
@@ -181,6 +182,12 @@ class Draft:
         """Flush the draft and give it its name; from then on it is listed."""
         replace_durably(self.path, self._final)
         return self._final
+
+
+@lru_cache(maxsize=512)
+def _manifest_of(path: Path, _changed_ns: int, _size: int) -> Manifest:
+    """The manifest of a kept archive, read again only when the file has changed."""
+    return read_archive(path).manifest
 
 
 def _note_of(path: Path) -> Path:

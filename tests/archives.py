@@ -91,6 +91,6 @@ def assert_nothing_left(live: LiveDatabase, folder: DataFolder) -> None:
     assert {path.name for path in folder.backups("live").iterdir()} <= listed | notes
     journals = journals_of(folder, "live")
     assert all(journal.is_settled for journal in journals)
-    kept = {Path(str(journal.undo["location"])).name for journal in journals if journal.undo}
-    copies = {path.name for path in folder.undo("live").iterdir()}
+    kept = {str(journal.undo["location"]) for journal in journals if journal.undo}
+    copies = {str(path) for path in folder.undo("live").iterdir()}
     assert live.neighbours() | copies == kept

@@ -135,8 +135,8 @@ class SQLiteDatabase(LiveDatabase):
 
     def tables_in_dump(self, dump: Path) -> dict[str, int]:
         with closing(sqlite3.connect(dump)) as connection:
-            query = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%'"
-            names = [row[0] for row in connection.execute(query)]
+            query = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE ?"
+            names = [row[0] for row in connection.execute(query, ("sqlite%",))]
             return {name: _one(connection, f"SELECT count(*) FROM {_q(name)}") for name in names}
 
     def close(self) -> None:
@@ -167,9 +167,10 @@ class PostgreSQLDatabase(LiveDatabase):
     backend = "postgresql"
     suffix = ".pgdump"
 
-    def __init__(self, cluster: RealPostgres, name: str = "") -> None:
+    def __init__(self, cluster: RealPostgres, name: str = "", options: str = "") -> None:
         self.cluster = cluster
         self.name = name or f"test_{secrets.token_hex(6)}"
+        self._options = options
         cluster.query(POSTGRESQL_ROLES.format(role=_q(ROLE), password=PASSWORD.replace("'", "''")))
         self.start_over()
         self.url = cluster.url(self.name, user=ROLE, password=PASSWORD)
@@ -177,6 +178,10 @@ class PostgreSQLDatabase(LiveDatabase):
     def run(self, script: str) -> None:
         with closing(self._open()) as connection, connection.cursor() as cursor:
             cursor.execute(script)
+
+    def as_superuser(self, statement: str) -> list[tuple[Any, ...]]:
+        """What a statement returns to whoever runs the server."""
+        return self.cluster.query(statement, db=self.name)
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         with closing(self._open()) as connection, connection.cursor() as cursor:
@@ -186,7 +191,7 @@ class PostgreSQLDatabase(LiveDatabase):
     def start_over(self) -> None:
         self.close()
         self.cluster.query(
-            f"CREATE DATABASE {_q(self.name)} OWNER {_q(ROLE)} TEMPLATE template0"
+            f"CREATE DATABASE {_q(self.name)} OWNER {_q(ROLE)} TEMPLATE template0 {self._options}"
         )
 
     def fill(self, rows: int = 300) -> None:
@@ -201,7 +206,8 @@ class PostgreSQLDatabase(LiveDatabase):
             JOIN pg_namespace n ON n.oid = relnamespace
             WHERE relkind IN ('r', 'm') AND nspname !~ '^pg_' AND nspname <> 'information_schema'"""
         for (name,) in self.rows(relations):
-            found[name] = _digest(sorted(row[0] for row in self.rows(f"SELECT t::text FROM {name} t")))
+            lines = [row[0] for row in self.rows(f"SELECT t::text FROM {name} t")]
+            found[name] = _digest(sorted(lines))
         for (name,) in self.rows(relations.replace("'r', 'm'", "'S'")):
             found[name] = self.rows(f"SELECT last_value, is_called FROM {name}")
         found["large objects"] = self.rows(
@@ -218,8 +224,9 @@ class PostgreSQLDatabase(LiveDatabase):
         """Every COPY block of the script that pg_restore makes of the dump."""
         command = [self.cluster.bin / "pg_restore", "--data-only", "--file=-", dump]
         script = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-        blocks = re.findall(r"^COPY (.*?) (?:\(.*?\) )?FROM stdin;\n(.*?)^\\\.$", script, re.M | re.S)
-        return {name: rows.count("\n") for name, rows in blocks}
+        block = r"^COPY (.*?) (?:\(.*?\) )?FROM stdin;\n(.*?)^\\\.$"
+        found = re.findall(block, script, re.MULTILINE | re.DOTALL)
+        return {name: rows.count("\n") for name, rows in found}
 
     def close(self) -> None:
         for name in {self.name, *self.neighbours()}:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from sqlalchemy import Table, select, update
@@ -177,7 +178,7 @@ def test_the_pauses_grow_to_a_limit_and_end_with_the_right_password(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now = 1000.0
-    monkeypatch.setattr(accounts.time, "monotonic", lambda: now)
+    monkeypatch.setattr(accounts, "time", SimpleNamespace(monotonic=lambda: now))
     brake, pauses = accounts.Brake(), []
     for _ in range(20):
         brake.wrong()

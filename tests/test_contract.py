@@ -13,7 +13,6 @@ import pytest
 from ops import (
     Catalog,
     DataFolder,
-    OpsError,
     Progress,
     create_backup,
     delete_undo_point,
@@ -33,7 +32,6 @@ from tests.archives import (
     described,
     forged,
     of_version_1,
-    opened,
     packed,
     unpacked_into,
 )
@@ -274,14 +272,15 @@ def test_a_newer_format_is_refused(live: LiveDatabase, folder: DataFolder, tmp_p
         restore_backup(live.target, newer, folder, trust_foreign=True)
 
 
-def test_a_damaged_archive_is_listed_as_damaged(live: LiveDatabase, folder: DataFolder) -> None:
+def test_what_is_no_backup_is_listed_as_what_it_is(live: LiveDatabase, folder: DataFolder) -> None:
     made = create_backup(live.target, folder)
     whole = made.archive.read_bytes()
     (made.archive.parent / "cut.zip").write_bytes(whole[: len(whole) // 2])
     (made.archive.parent / "foreign.zip").write_bytes(b"not a ZIP")
     states = {entry.name: entry.state for entry in Catalog(folder, "live").entries()}
     assert states[made.archive.name] is EntryState.GOOD
-    assert states["cut.zip"] is states["foreign.zip"] is EntryState.DAMAGED
+    assert states["cut.zip"] is EntryState.DAMAGED
+    assert states["foreign.zip"] is EntryState.FOREIGN
 
 
 def test_two_at_once_are_refused(live: LiveDatabase, folder: DataFolder) -> None:
@@ -305,4 +304,3 @@ def test_two_at_once_are_refused(live: LiveDatabase, folder: DataFolder) -> None
     restore_backup(live.target, archive, folder, progress=Meddler())
     create_backup(live.target, folder, progress=Meddler())
     assert len(refused) > 10
-

@@ -92,7 +92,10 @@ def session(pg: RealPostgres, db: str, *statements: str, name: str = "cash desk"
         with connection.cursor() as cursor:
             for statement in statements:
                 cursor.execute(statement)
-        yield connection
+        try:
+            yield connection
+        finally:
+            connection.cancel()  # closing waits for a statement of another thread
 
 
 def test_an_empty_database_raises_no_alarm(pg_database: str) -> None:
@@ -148,9 +151,7 @@ def test_a_question_that_takes_too_long_is_unknown(pg_database: str) -> None:
     assert "Could not check: it took longer than 2 seconds" in answered.sentence
 
 
-def test_without_rights_nothing_is_called_good(
-    pg: RealPostgres, db: str, plain_role: str
-) -> None:
+def test_without_rights_nothing_is_called_good(pg: RealPostgres, db: str, plain_role: str) -> None:
     report = report_on(as_role(pg, db, plain_role))
     assert_has_the_shape(report, "postgresql")
     assert report.status is Status.UNKNOWN
@@ -176,7 +177,7 @@ def test_a_refused_question_names_the_grant(pg: RealPostgres, db: str, plain_rol
 
 
 def test_tables_that_no_backup_would_hold(pg: RealPostgres, db: str, plain_role: str) -> None:
-    pg.query("CREATE TABLE \"secret {plans}\" (id serial)", db=db)
+    pg.query('CREATE TABLE "secret {plans}" (id serial)', db=db)
     url = as_role(pg, db, plain_role)
     found = look(url, "reads_everything")
     assert found.level is Level.NOW

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -87,6 +88,14 @@ def test_an_unreachable_redis_is_a_report() -> None:
     assert report.headline == "Redis does not answer."
     assert "REDIS_URL" in report.findings[0].fix
     assert "top-secret" not in str(report.as_dict())
+
+
+def test_a_redis_that_stays_silent_is_not_waited_for() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        began = time.monotonic()
+        report = get_redis_report(f"redis://127.0.0.1:{silent.getsockname()[1]}/0")
+        assert time.monotonic() - began < 4
+    assert report.headline == "Redis does not answer."
 
 
 @pytest.mark.parametrize("login", ["", ":wrong-password@"])

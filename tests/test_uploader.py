@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import secrets
 import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ from console.uploads import list_uploads
 from tests.services.console import PASSWORD, RunningConsole
 
 SIZE = 40 << 20
-SPEED_BYTES_PER_SECOND = 10 << 20
+SPEED_BYTES_PER_SECOND = 6 << 20
 FIRST_PAGE_MS = 60_000
 
 PAGE = """
@@ -97,6 +99,14 @@ def _wait_until_received(page: Page, path: Path) -> None:
     expect(page.get_by_role("status")).to_have_text(f"{path.name} has arrived.")
 
 
+@contextmanager
+def _busy_with(path: Path) -> Iterator[None]:
+    """The time in which the server still writes the slice that was stopped."""
+    with path.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 def _assert_same(server: RunningConsole, path: Path) -> str:
     """The one upload there is holds what the file holds; returns its id."""
     (upload,) = list_uploads(server.data, "admin")
@@ -151,7 +161,10 @@ def test_stop_and_discard_by_keyboard(server: RunningConsole, page: Page, backup
     _wait_until_it_moves(page)
     page.get_by_role("button", name="Stop").press("Enter")
     expect(page.get_by_role("status")).to_contain_text(f"Choose {backup.name} again to go on.")
-    page.get_by_role("button", name="Discard").press("Enter")
+    (upload,) = list_uploads(server.data, "admin")
+    with _busy_with(upload.path):
+        page.get_by_role("button", name="Discard").press("Enter")
+        page.wait_for_timeout(600)
     expect(page.get_by_role("status")).to_have_text("What had arrived was discarded.")
     assert list_uploads(server.data, "admin") == []
 

@@ -11,13 +11,16 @@ import os
 import socket
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import uvicorn
 
 from console.accounts import has_password, make_sign_in_link_token
 from ops.errors import SettingsError, Unavailable
 from ops.installation import Installation
+
+if TYPE_CHECKING:
+    from streamlit.starlette import App
 
 GRACE_SECONDS: Final = 10
 _ANY_ADDRESS: Final = ("0.0.0.0", "::", "")
@@ -44,27 +47,29 @@ def serve(
         os.environ["STREAMLIT_SERVER_PORT"] = str(bound_port)
         from console.web.app import MAIN_SCRIPT, create_app
 
-        server = _Server(
-            uvicorn.Config(
-                create_app(script or MAIN_SCRIPT),
-                ws="websockets-sansio",
-                ws_ping_interval=30,
-                ws_ping_timeout=30,
-                ws_per_message_deflate=False,
-                proxy_headers=True,
-                forwarded_allow_ips=home.settings.trusted_proxies,
-                timeout_graceful_shutdown=GRACE_SECONDS,
-                server_header=False,
-                # Addresses can hold a sign-in token, so requests are not logged.
-                access_log=False,
-                log_level="warning",
-            ),
-            _address(host, bound_port),
-        )
+        config = _config(create_app(script or MAIN_SCRIPT), home.settings.trusted_proxies)
+        server = _Server(config, _address(host, bound_port))
         with suppress(KeyboardInterrupt):
             server.run(sockets=[line])
     if not server.started:
         raise Unavailable("The console could not start.", "The lines above say why.")
+
+
+def _config(app: App, trusted_proxies: str) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        ws="websockets-sansio",
+        ws_ping_interval=30,
+        ws_ping_timeout=30,
+        ws_per_message_deflate=False,
+        proxy_headers=True,
+        forwarded_allow_ips=trusted_proxies,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+        server_header=False,
+        # Addresses can hold a sign-in token, so requests are not logged.
+        access_log=False,
+        log_level="warning",
+    )
 
 
 class _Server(uvicorn.Server):

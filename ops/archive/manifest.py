@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -18,6 +18,9 @@ MANIFEST_NAME: Final = "manifest.json"
 MANIFEST_LIMIT: Final = 16 << 20
 """Bytes; 5,000 tables need about half a megabyte."""
 
+Whole = Annotated[int, Field(ge=0, lt=1 << 63)]
+"""A count or a size; larger ones no database has."""
+
 
 class TableRows(BaseModel):
     """The exact rows of one table at the snapshot."""
@@ -25,7 +28,7 @@ class TableRows(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     name: str = Field(max_length=300)
-    rows: int = Field(ge=0)
+    rows: Whole
     checksum: str | None = None
 
 
@@ -35,7 +38,7 @@ class EntryProof(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     name: str = Field(max_length=200)
-    size: int = Field(ge=0)
+    size: Whole
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
 
 
@@ -48,7 +51,7 @@ class DatabaseInfo(BaseModel):
     server_version: str = Field(max_length=100)
     tool: str = Field(max_length=100)
     snapshot_at: datetime
-    details: dict[str, str | int] = Field(default_factory=dict)
+    details: dict[str, str | Whole] = Field(default_factory=dict)
 
 
 class Manifest(BaseModel):
@@ -94,11 +97,7 @@ def parse_manifest(text: bytes) -> Manifest:
             text.decode("utf-8"), object_pairs_hook=_no_twins, parse_constant=_no_constants
         )
     except (ValueError, RecursionError) as cause:
-        raise BadArchive(
-            "This backup cannot be used: its description (manifest.json) is damaged.",
-            "Use another copy of the backup.",
-            detail=f"manifest.json: {cause}",
-        ) from None
+        raise _damaged(cause) from None
     version = data.get("schema_version") if isinstance(data, dict) else None
     if isinstance(version, int) and version > SCHEMA_VERSION:
         raise BadArchive(
@@ -116,6 +115,10 @@ def parse_manifest(text: bytes) -> Manifest:
             detail=f"manifest.json: {problem['loc']}: {problem['msg']}",
         ) from None
     _check_promises(manifest)
+    try:
+        manifest.sealed_text()
+    except (ValueError, RecursionError) as cause:
+        raise _damaged(cause) from None
     return manifest
 
 
@@ -134,6 +137,14 @@ def _check_promises(manifest: Manifest) -> None:
             "This backup's description lacks the proof that its format promises.",
             "It was changed after it was made. Use another copy of the backup.",
         )
+
+
+def _damaged(cause: Exception) -> BadArchive:
+    return BadArchive(
+        "This backup cannot be used: its description (manifest.json) is damaged.",
+        "Use another copy of the backup.",
+        detail=f"manifest.json: {cause}"[:500],
+    )
 
 
 def _no_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -257,6 +257,12 @@ def _check_agreement(archive: Archive, suffixes: Mapping[str, str]) -> None:
             "This backup contradicts itself: its description does not know its content.",
             USE_ANOTHER,
         )
+    if archive.proof is not None and archive.proof.size != archive.entry_size:
+        raise BadArchive(
+            "This backup is damaged: its content has not the size that was saved.",
+            USE_ANOTHER,
+            detail=f"{archive.entry_size} bytes; manifest: {archive.proof.size}",
+        )
 
 
 def _damaged(detail: str) -> BadArchive:

@@ -9,12 +9,18 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Mapping
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
 
 import httpx
+import psutil
+from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Origin
 
 from console.accounts import SESSION_COOKIE
 from ops.datafolder import DataFolder
@@ -55,6 +61,8 @@ class RunningConsole:
                 stderr=log,
                 text=True,
             )
+        # A test that fails before `stop` leaves no server behind.
+        weakref.finalize(self, self.process.kill)
         self.lines = self._lines_at_start(has_link="OPS_ADMIN_PASSWORD" not in env)
         self.address = self.lines[0].split()[-1]
 
@@ -87,6 +95,37 @@ class RunningConsole:
         text = answer.read().decode("utf-8", "replace")
         line.close()
         return answer.status, text
+
+    def websocket(self, token: str | None = None, origin: str | None = "") -> ClientConnection:
+        """The line between a page and Streamlit, as our own page opens it, or another does."""
+        cookie = {"Cookie": f"{SESSION_COOKIE}={token}"} if token else {}
+        address = self.address.replace("http", "ws", 1) + "/_stcore/stream"
+        line: ClientConnection = connect(
+            address,
+            origin=None if origin is None else Origin(origin or self.address),
+            additional_headers=cookie,
+            open_timeout=20.0,
+        )
+        return line
+
+    @contextmanager
+    def memory_watched(self) -> Iterator[Callable[[], int]]:
+        """Gives a function that tells by how many bytes the server has grown at most."""
+        process, done = psutil.Process(self.process.pid), threading.Event()
+        before = process.memory_info().rss
+        seen = [before]
+
+        def watch() -> None:
+            while not done.wait(0.01):
+                seen.append(process.memory_info().rss)
+
+        thread = threading.Thread(target=watch)
+        thread.start()
+        try:
+            yield lambda: max(seen) - before
+        finally:
+            done.set()
+            thread.join()
 
     def signed_in(self, account: str = "admin") -> httpx.Client:
         """A client with a session of this account, and the token for changing requests."""

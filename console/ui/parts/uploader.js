@@ -216,12 +216,27 @@ class Uploader {
 
   async discard() {
     this.discardButton.hidden = true;
-    for (const key of rememberedKeys()) {
-      const url = localStorage.getItem(key);
-      localStorage.removeItem(key);
-      await fetch(url, { method: "DELETE", headers: { "X-Ops-Csrf": this.csrf } }).catch(() => {});
+    try {
+      for (const key of rememberedKeys()) {
+        await this.remove(localStorage.getItem(key));
+        localStorage.removeItem(key);
+      }
+      this.say("What had arrived was discarded.");
+    } catch {
+      this.say("It could not be discarded now. It goes by itself after a day.", true);
     }
-    this.say("What had arrived was discarded.");
+  }
+
+  // The server may still be busy with the slice that was stopped.
+  async remove(url) {
+    for (let tries = 0; tries < 20; tries++) {
+      const headers = { "X-Ops-Csrf": this.csrf };
+      const answer = await fetch(url, { method: "DELETE", headers });
+      if (answer.ok || answer.status === 404) return;
+      if (answer.status !== 423) break;
+      await new Promise((resolve) => setTimeout(resolve, 250));
+    }
+    throw new Error("not removed");
   }
 }
 

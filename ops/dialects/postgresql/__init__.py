@@ -22,7 +22,12 @@ from ops.dialects.base import (
 )
 from ops.dialects.postgresql import backup, figures, staging
 from ops.dialects.postgresql import swap as swapping
-from ops.dialects.postgresql.connect import CONNECT_ARGS, connect_parameters, pooled
+from ops.dialects.postgresql.connect import (
+    CONNECT_ARGS,
+    connect_parameters,
+    database_of,
+    pooled,
+)
 from ops.journal import Journal
 from ops.progress import Progress
 
@@ -36,7 +41,7 @@ class PostgreSQL(Dialect):
     connect_args = CONNECT_ARGS
 
     def database_name(self, engine: Engine) -> str:
-        return str(engine.url.database or engine.url.username or "postgres")
+        return database_of(engine)
 
     def facts(self, engine: Engine) -> DatabaseFacts:
         query = "SELECT pg_database_size(current_database()), current_setting('server_version')"

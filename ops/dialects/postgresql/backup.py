@@ -51,6 +51,16 @@ WHERE c.relrowsecurity
 ORDER BY 1
 """
 
+_HIDDEN_LARGE_OBJECTS: Final = """
+SELECT DISTINCT quote_ident(pg_get_userbyid(lomowner)) FROM pg_largeobject_metadata m
+WHERE NOT pg_has_role(lomowner, 'USAGE')
+  AND NOT EXISTS (SELECT 1 FROM aclexplode(lomacl) a
+                  WHERE a.privilege_type = 'SELECT'
+                    AND (a.grantee = 0 OR pg_has_role(a.grantee, 'USAGE')))
+ORDER BY 1
+"""
+"""The owners of large objects that the role may not read; pg_read_all_data does not help."""
+
 _COPIED: Final = """
 SELECT p.relid::bigint, p.bytes_processed
 FROM pg_stat_progress_copy p JOIN pg_stat_activity a USING (pid)
@@ -115,6 +125,16 @@ def _rights(connection: Connection) -> list[Notice]:
                 f"As the server's administrator, run: ALTER ROLE {role} BYPASSRLS;",
             )
         )
+    owners = list(connection.execute(text(_HIDDEN_LARGE_OBJECTS)).scalars())
+    if owners:
+        found.append(
+            Notice(
+                NoticeLevel.REFUSE,
+                f"The console's user may not read large objects of {_listed(owners)}. "
+                "A backup would miss them.",
+                f"As the server's administrator, run: GRANT {', '.join(owners)} TO {role};",
+            )
+        )
     return found
 
 
@@ -158,7 +178,7 @@ def _run_pg_dump(
 ) -> None:
     info = holder.connection.driver_connection.info  # type: ignore[union-attr]
     database = str(info.dbname)
-    with ToolAccess(engine, database, (info.host, info.port)) as access:
+    with ToolAccess(engine, database, into.parent, server=(info.host, info.port)) as access:
         command: list[str | Path] = [
             tools.pg_dump,
             "--format=custom",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +18,8 @@ from ops.errors import Busy, OpsError, Unavailable
 from ops.target import redact
 
 APPLICATION: Final = "ops-console"
-"""Our sessions show under this name; recovery knows our leftovers by it."""
+"""Our sessions show under this name, those of a restore with its journal's id behind it:
+recovery knows by that what a killed restore left at work on the server."""
 
 CONNECT_ARGS: Final = {"application_name": APPLICATION, "connect_timeout": 10}
 
@@ -33,23 +33,39 @@ def connect_parameters(engine: Engine) -> dict[str, Any]:
     return dict(keywords)
 
 
-def own_engine(engine: Engine, database: str | None = None, *, autocommit: bool = False) -> Engine:
+def database_of(engine: Engine) -> str:
+    """The database's name; a URL without one means that of the user's name, as in psql."""
+    return str(engine.url.database or engine.url.username or "postgres")
+
+
+def own_engine(
+    engine: Engine,
+    database: str | None = None,
+    *,
+    autocommit: bool = False,
+    application: str = APPLICATION,
+) -> Engine:
     """An engine of our own beside the caller's, without a pool; `database` may differ."""
     url = engine.url if database is None else engine.url.set(database=database)
     return create_engine(
         url,
         poolclass=NullPool,
-        connect_args=dict(CONNECT_ARGS),
+        connect_args={**CONNECT_ARGS, "application_name": application},
         isolation_level="AUTOCOMMIT" if autocommit else "READ COMMITTED",
     )
 
 
 @contextmanager
 def connected(
-    engine: Engine, database: str | None = None, *, autocommit: bool = True
+    engine: Engine,
+    database: str | None = None,
+    *,
+    autocommit: bool = True,
+    application: str = APPLICATION,
 ) -> Iterator[Connection]:
     """A connection of our own, errors translated."""
-    with translated(), own_engine(engine, database, autocommit=autocommit).connect() as connection:
+    own = own_engine(engine, database, autocommit=autocommit, application=application)
+    with translated(), own.connect() as connection:
         yield connection
 
 
@@ -61,18 +77,20 @@ def pooled(engine: Engine) -> Iterator[Connection]:
 
 
 @contextmanager
-def maintenance(engine: Engine, *, autocommit: bool = True) -> Iterator[Connection]:
+def maintenance(
+    engine: Engine, *, autocommit: bool = True, application: str = APPLICATION
+) -> Iterator[Connection]:
     """A connection to a database that is not the live one: none may be connected to that
     while it is renamed."""
     database = _maintenance_database(engine)
-    with connected(engine, database, autocommit=autocommit) as connection:
+    with connected(engine, database, autocommit=autocommit, application=application) as connection:
         yield connection
 
 
 def _maintenance_database(engine: Engine) -> str:
     refused: OpsError | None = None
     for name in _MAINTENANCE:
-        if name == engine.url.database:
+        if name == database_of(engine):
             continue
         try:
             with connected(engine, name) as connection:
@@ -125,9 +143,18 @@ def in_words(cause: DBAPIError) -> OpsError:
 
 class ToolAccess:
     """How pg_dump and pg_restore reach the server: a conninfo without the password on the
-    command line, the password in a file of mode 0600 that goes away with the `with` block."""
+    command line, the password in a file of mode 0600 in `folder`, the work's own, which goes
+    away with the `with` block, or with the folder if the work is killed."""
 
-    def __init__(self, engine: Engine, database: str, server: tuple[str, int] | None = None):
+    def __init__(
+        self,
+        engine: Engine,
+        database: str,
+        folder: Path,
+        *,
+        server: tuple[str, int] | None = None,
+        application: str = APPLICATION,
+    ) -> None:
         parameters = connect_parameters(engine)
         password = parameters.pop("password", None)
         if server is not None:
@@ -143,26 +170,24 @@ class ToolAccess:
         parameters["dbname"] = database
         self.conninfo = make_dsn(**parameters)
         self._password = password
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._file = folder / "pgpass"
+        self._application = application
         self.env: dict[str, str] = {}
 
     def __enter__(self) -> ToolAccess:
         self.env = {
             **os.environ,
             "LC_ALL": "C",
-            "PGAPPNAME": APPLICATION,
+            "PGAPPNAME": self._application,
             "PGCONNECT_TIMEOUT": "10",
         }
         if self._password is not None:
-            self._folder = tempfile.TemporaryDirectory(prefix="ops-")
-            file = Path(self._folder.name) / "pgpass"
             escaped = str(self._password).replace("\\", "\\\\").replace(":", "\\:")
-            file.touch(mode=0o600)
-            file.write_text(f"*:*:*:*:{escaped}\n", encoding="utf-8")
-            self.env["PGPASSFILE"] = str(file)
+            self._file.touch(mode=0o600)
+            self._file.write_text(f"*:*:*:*:{escaped}\n", encoding="utf-8")
+            self.env["PGPASSFILE"] = str(self._file)
             self.env.pop("PGPASSWORD", None)
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._folder is not None:
-            self._folder.cleanup()
+        self._file.unlink(missing_ok=True)

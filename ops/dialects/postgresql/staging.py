@@ -14,7 +14,13 @@ from sqlalchemy import Connection, Engine, text
 from ops.archive.manifest import Manifest, TableRows
 from ops.dialects.base import Notice, NoticeLevel, Replacement
 from ops.dialects.postgresql.backup import count_tables, explained, server_major
-from ops.dialects.postgresql.connect import ToolAccess, connected, maintenance
+from ops.dialects.postgresql.connect import (
+    APPLICATION,
+    ToolAccess,
+    connected,
+    database_of,
+    maintenance,
+)
 from ops.dialects.postgresql.names import beside, oid_of, quoted, run_plain
 from ops.dialects.postgresql.tools import ClientTools, tools_for
 from ops.errors import BadArchive, OpsError, PreflightRefused, ToolFailed
@@ -51,6 +57,11 @@ _MISSING_EXTENSIONS = """
 SELECT name FROM unnest(string_to_array(:wanted, ',')) AS name
 WHERE name <> '' AND name NOT IN (SELECT e.name FROM pg_available_extensions e)
 """
+
+
+def application_of(journal: Journal) -> str:
+    """The name under which this restore's sessions show on the server."""
+    return f"{APPLICATION} {journal.id}"
 
 
 def archive_major(manifest: Manifest) -> int:
@@ -136,8 +147,8 @@ def stage(
     engine: Engine, dump: Path, manifest: Manifest, journal: Journal, progress: Progress
 ) -> Replacement:
     """Create the staging database like the live one and restore into it."""
-    live = str(engine.url.database)
-    with maintenance(engine) as connection:
+    live, application = database_of(engine), application_of(journal)
+    with maintenance(engine, application=application) as connection:
         tools = tools_for(server_major(connection), archive_major(manifest))
         owners, notes = _owners(connection, tools, dump)
         like = dict(connection.execute(text(_LIVE), {"name": live}).mappings().one())
@@ -147,7 +158,12 @@ def stage(
         oid = oid_of(connection, staged) or 0
         journal.advance(Step.STAGING, staged_oid=oid)
     expected = _expected_bytes(manifest, dump)
-    _run_pg_restore(engine, tools, dump, staged, owners, expected, progress)
+    with (
+        ToolAccess(engine, staged, dump.parent, application=application) as access,
+        maintenance(engine) as watcher,
+    ):
+        watch = _size_watch(watcher, staged, expected, progress)
+        _run_pg_restore(tools, dump, owners, access, watch)
     with connected(engine, staged) as connection:
         run_plain(connection, "ANALYZE")
         size = connection.execute(text("SELECT pg_database_size(current_database())")).scalar()
@@ -206,32 +222,29 @@ def _owners(connection: Connection, tools: ClientTools, dump: Path) -> tuple[lis
 
 def _expected_bytes(manifest: Manifest, dump: Path) -> int:
     told = manifest.database.details.get("database_bytes") if manifest.database else None
-    return int(told) if told else dump.stat().st_size * 5
+    return told if isinstance(told, int) and told else dump.stat().st_size * 5
 
 
 def _run_pg_restore(
-    engine: Engine,
     tools: ClientTools,
     dump: Path,
-    staged: str,
     options: list[str],
-    expected: int,
-    progress: Progress,
+    access: ToolAccess,
+    watch: Callable[[], None],
 ) -> None:
-    with ToolAccess(engine, staged) as access, maintenance(engine) as watcher:
-        command: list[str | Path] = [
-            tools.pg_restore,
-            "--exit-on-error",
-            "--no-password",
-            f"--jobs={min(4, os.cpu_count() or 1)}",
-            *options,
-            f"--dbname={access.conninfo}",
-            dump,
-        ]
-        try:
-            run(command, env=access.env, watch=_size_watch(watcher, staged, expected, progress))
-        except ToolFailed as failed:
-            raise _restore_failed(failed) from failed
+    command: list[str | Path] = [
+        tools.pg_restore,
+        "--exit-on-error",
+        "--no-password",
+        f"--jobs={min(4, os.cpu_count() or 1)}",
+        *options,
+        f"--dbname={access.conninfo}",
+        dump,
+    ]
+    try:
+        run(command, env=access.env, watch=watch)
+    except ToolFailed as failed:
+        raise _restore_failed(failed) from failed
 
 
 def _size_watch(

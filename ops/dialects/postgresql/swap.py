@@ -13,11 +13,12 @@ from contextlib import contextmanager, suppress
 from typing import Final
 
 from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import DBAPIError
 
 from ops.dialects.base import Replacement
-from ops.dialects.postgresql.connect import APPLICATION, maintenance
+from ops.dialects.postgresql.connect import database_of, maintenance
 from ops.dialects.postgresql.names import beside, oid_of, quoted, run_plain
-from ops.dialects.postgresql.staging import drop
+from ops.dialects.postgresql.staging import application_of, drop
 from ops.errors import NeedsHuman, OpsError
 from ops.journal import Journal, Step
 from ops.progress import Progress
@@ -66,7 +67,7 @@ def swap(
     engine: Engine, replacement: Replacement, journal: Journal, progress: Progress
 ) -> Replacement:
     """Give the replacement the live name; the former live database is parked and closed."""
-    live, restoring = str(engine.url.database), journal.verb == "restore"
+    live, restoring = database_of(engine), journal.verb == "restore"
     parked = beside(live, "before" if restoring else "undone")
     progress.report(1, 1, "Swapping the databases")
     with maintenance(engine) as connection:
@@ -87,7 +88,7 @@ def swap(
     )
     with (
         _ending_sessions(engine, live, replacement.location),
-        maintenance(engine, autocommit=False) as connection,
+        maintenance(engine, autocommit=False, application=application_of(journal)) as connection,
         connection.begin(),
     ):
         run_plain(connection, "SET LOCAL lock_timeout = '10s'")
@@ -113,7 +114,7 @@ def _ending_sessions(engine: Engine, one: str, other: str) -> Iterator[None]:
     def end_again_and_again(connection: Connection) -> None:
         while not stop.is_set():
             # A session that may not be ended makes the rename fail, which says so.
-            with suppress(Exception):
+            with suppress(DBAPIError):
                 connection.execute(text(_END_SESSIONS), names)
             stop.wait(_BETWEEN_ENDINGS_SECONDS)
 
@@ -166,7 +167,7 @@ def settle(engine: Engine, journal: Journal) -> None:
     live, staged = str(facts["live"]), str(facts["staged"])
     parked = str(facts.get("parked", ""))
     with maintenance(engine) as connection:
-        _end_leftovers(connection, staged)
+        _end_leftovers(connection, application_of(journal))
         live_now, parked_now = oid_of(connection, live), oid_of(connection, parked)
         if live_now is not None and live_now == facts["live_oid"]:
             run_plain(connection, f"ALTER DATABASE {quoted(live)} WITH ALLOW_CONNECTIONS true")
@@ -189,12 +190,13 @@ def settle(engine: Engine, journal: Journal) -> None:
         )
 
 
-def _end_leftovers(connection: Connection, staged: str) -> None:
-    """Nobody of ours may still be at work in the staging database."""
+def _end_leftovers(connection: Connection, application: str) -> None:
+    """Nothing of a killed restore may still be at work: the server goes on with a statement,
+    be it CREATE DATABASE or the swap itself, after the program that sent it has died."""
     query = text(
         "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
-        " WHERE application_name = :application AND datname = :staged AND pid <> pg_backend_pid()"
+        " WHERE application_name = :application"
     )
     stop = threading.Event()
-    while connection.execute(query, {"application": APPLICATION, "staged": staged}).scalar():
+    while connection.execute(query, {"application": application}).scalar():
         stop.wait(_BETWEEN_ENDINGS_SECONDS)

@@ -35,6 +35,12 @@ _HEADER_VERSIONS: Final = {"wal": b"\x02\x02"}
 
 def notices(path: Path, manifest: Manifest, workspace: Path) -> list[Notice]:
     """Room for staging and safety copy, and whether the live file can be written."""
+    if not path.parent.is_dir():
+        raise Unavailable(
+            f"The folder of the database file {path.name} does not exist.",
+            "Check DATABASE_URL, and whether the disk with the folder is there.",
+            detail=str(path.parent),
+        )
     found = []
     staged = sum(entry.size for entry in manifest.entries)
     need = int((staged + total_bytes(path)) * 1.1)

@@ -1,0 +1,283 @@
+"""PostgreSQL: odd addresses, secrets, missing rights, other versions."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from sqlalchemy.engine import make_url
+
+from ops import DataFolder, OpsError, Target, create_backup, restore_backup, undo_restore
+from ops.errors import PreflightRefused, Unavailable
+from tests.archives import assert_nothing_left
+from tests.databases import PASSWORD, ROLE, PostgreSQLDatabase
+from tests.services.ports import free_port
+from tests.services.postgres import RealPostgres
+
+
+@pytest.fixture
+def database(pg: RealPostgres) -> Iterator[PostgreSQLDatabase]:
+    """A filled database on each version."""
+    made = PostgreSQLDatabase(pg)
+    made.fill()
+    yield made
+    made.close()
+
+
+@contextmanager
+def _named(cluster: RealPostgres, name: str) -> Iterator[PostgreSQLDatabase]:
+    made = PostgreSQLDatabase(cluster, name)
+    made.fill()
+    yield made
+    made.close()
+
+
+def _goes_round(database: PostgreSQLDatabase, folder: DataFolder, url: str = "") -> None:
+    """Backup, drift, restore and undo by this URL are exact."""
+    target = Target.parse("live", url or database.url)
+    saved = database.fingerprint()
+    archive = create_backup(target, folder).archive
+    database.drift()
+    drifted = database.fingerprint()
+    restore_backup(target, archive, folder)
+    assert database.fingerprint() == saved
+    undo_restore(target, folder)
+    assert database.fingerprint() == drifted
+    assert_nothing_left(database, folder)
+
+
+ODD_NAMES = (
+    'we=ird "db" % %41 \\ \' host=elsewhere',
+    "postgresql://other/db",
+    "ü" * 31 + "x",
+    "x" * 63,
+)
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_odd_database_names(pg: RealPostgres, folder: DataFolder, name: str) -> None:
+    with _named(pg, name) as database:
+        _goes_round(database, folder)
+
+
+def test_the_database_of_the_users_name(pg: RealPostgres, folder: DataFolder) -> None:
+    """A URL may leave the database out."""
+    with _named(pg, ROLE) as database:
+        url = make_url(database.url)._replace(database=None).render_as_string(False)
+        _goes_round(database, folder, url)
+
+
+def test_a_socket_directory(database: PostgreSQLDatabase, folder: DataFolder) -> None:
+    query = {"host": str(database.cluster.socket_dir), "port": str(database.cluster.port)}
+    url = make_url(database.url).set(host=None, port=None, query=query)
+    _goes_round(database, folder, url.render_as_string(False))
+
+
+def test_several_hosts_of_which_the_first_is_dead(
+    database: PostgreSQLDatabase, folder: DataFolder
+) -> None:
+    hosts = (f"127.0.0.1:{free_port()}", f"127.0.0.1:{database.cluster.port}")
+    query = {"host": hosts, "target_session_attrs": "read-write"}
+    url = make_url(database.url).set(host=None, port=None, query=query)
+    _goes_round(database, folder, url.render_as_string(False))
+
+
+class _Watcher:
+    """Reads every process's command line, again and again."""
+
+    def __init__(self) -> None:
+        self.seen: set[str] = set()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+
+    def __enter__(self) -> _Watcher:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._stop.wait(0.002):
+            for path in Path("/proc").glob("[0-9]*/cmdline"):
+                try:
+                    self.seen.add(path.read_text(errors="replace"))
+                except OSError:
+                    continue
+
+
+def test_no_command_line_shows_the_password(
+    database: PostgreSQLDatabase, folder: DataFolder
+) -> None:
+    with _Watcher() as watcher:
+        archive = create_backup(database.target, folder).archive
+        restore_backup(database.target, archive, folder)
+    assert any("pg_dump\0" in line for line in watcher.seen)
+    assert any("pg_restore\0" in line for line in watcher.seen)
+    assert not [line for line in watcher.seen if PASSWORD in line or "p%40ss" in line]
+
+
+def test_no_error_shows_the_password(pg: RealPostgres, folder: DataFolder) -> None:
+    good = pg.url("postgres", user="nobody here", password=PASSWORD)
+    gone = make_url(good).set(port=free_port()).render_as_string(False)
+    for url in (good, gone, f"{good}?sslmode=require", f"{good}?sslmode=nonsense"):
+        target = Target.parse("live", url)
+        with pytest.raises(OpsError) as raised:
+            create_backup(target, folder)
+        told = [str(raised.value), repr(raised.value), raised.value.detail, raised.value.hint]
+        told += [repr(target), str(target), target.masked_url]
+        assert not [text for text in told if PASSWORD in text or "p%40ss" in text]
+    assert Target.parse("x", good).masked_url.count("***") == 1
+
+
+def test_a_server_that_is_gone_is_said_in_words(pg: RealPostgres, folder: DataFolder) -> None:
+    url = make_url(pg.url()).set(port=free_port()).render_as_string(False)
+    with pytest.raises(Unavailable, match="does not answer"):
+        create_backup(Target.parse("live", url), folder)
+
+
+@contextmanager
+def _role(database: PostgreSQLDatabase, options: str = "") -> Iterator[Target]:
+    """The database as another role sees it, which owns nothing yet."""
+    name, superuser = f"odd role {secrets.token_hex(3)}", database.as_superuser
+    superuser(f"CREATE ROLE \"{name}\" LOGIN PASSWORD 'secret' {options}")
+    url = database.cluster.url(database.name, user=name, password="secret")
+    try:
+        yield Target.parse("live", url)
+    finally:
+        superuser(f'REASSIGN OWNED BY "{name}" TO "{ROLE}"')
+        superuser(f'DROP OWNED BY "{name}"')
+        superuser(f'DROP ROLE "{name}"')
+
+
+def _refused_until_granted(
+    database: PostgreSQLDatabase, work: Callable[[], object], message: str
+) -> None:
+    """The work is refused, and the SQL of the hint is all that it needs."""
+    with pytest.raises(PreflightRefused, match=message) as refused:
+        work()
+    assert "Nothing was changed" in str(refused.value)
+    _, _, grant = refused.value.hint.partition("run: ")
+    assert grant.endswith(";")
+    database.as_superuser(grant)
+    work()
+
+
+def test_tables_that_cannot_be_read_are_listed_with_the_grant(
+    database: PostgreSQLDatabase, folder: DataFolder
+) -> None:
+    database.run("SELECT lo_unlink(oid) FROM pg_largeobject_metadata")
+    with _role(database, "BYPASSRLS") as target:
+        _refused_until_granted(
+            database, lambda: create_backup(target, folder), r'may not read "we ird"\."Odd '
+        )
+
+
+def test_hidden_rows_are_refused_with_the_grant(
+    database: PostgreSQLDatabase, folder: DataFolder
+) -> None:
+    database.run("SELECT lo_unlink(oid) FROM pg_largeobject_metadata")
+    with _role(database, "IN ROLE pg_read_all_data") as target:
+        _refused_until_granted(
+            database, lambda: create_backup(target, folder), "hides rows of customer "
+        )
+
+
+def test_large_objects_that_cannot_be_read_are_refused_with_the_grant(
+    database: PostgreSQLDatabase, folder: DataFolder
+) -> None:
+    with _role(database, "BYPASSRLS IN ROLE pg_read_all_data") as target:
+        _refused_until_granted(database, lambda: create_backup(target, folder), "large objects of ")
+
+
+def test_a_table_whose_rules_bind_its_owner_too(
+    database: PostgreSQLDatabase, folder: DataFolder
+) -> None:
+    database.run("ALTER TABLE customer FORCE ROW LEVEL SECURITY")
+    with pytest.raises(PreflightRefused, match="hides rows of customer"):
+        create_backup(database.target, folder)
+
+
+def test_rights_that_a_restore_needs(database: PostgreSQLDatabase, folder: DataFolder) -> None:
+    archive = create_backup(database.target, folder).archive
+    with _role(database, f'IN ROLE "{ROLE}", pg_signal_backend') as target:
+        _refused_until_granted(
+            database, lambda: restore_backup(target, archive, folder), "may not create"
+        )
+    with _role(database, "CREATEDB IN ROLE pg_signal_backend") as target:
+        _refused_until_granted(
+            database, lambda: restore_backup(target, archive, folder), "does not own"
+        )
+
+
+@pytest.mark.parametrize("major", [16])
+def test_prepared_transactions_forbid_a_restore(major: int, folder: DataFolder) -> None:
+    cluster = RealPostgres(major, {"max_prepared_transactions": "3"})
+    try:
+        database = PostgreSQLDatabase(cluster)
+        database.fill(10)
+        archive = create_backup(database.target, folder).archive
+        before = database.fingerprint()
+        database.run("BEGIN; CREATE TABLE half (id int); PREPARE TRANSACTION 'half done'")
+        with pytest.raises(PreflightRefused, match="prepared transactions"):
+            restore_backup(database.target, archive, folder)
+        database.run("ROLLBACK PREPARED 'half done'")
+        restore_backup(database.target, archive, folder)
+        assert database.fingerprint() == before
+    finally:
+        cluster.stop()
+
+
+def test_an_older_archive_restores_on_a_newer_server(
+    pg16: RealPostgres, pg18: RealPostgres, folder: DataFolder
+) -> None:
+    with _named(pg16, "") as old, _named(pg18, "") as new:
+        rows = {name: told for name, told in old.fingerprint().items() if name != "schema"}
+        archive = create_backup(old.target, folder).archive
+        new.drift()
+        restore_backup(new.target, archive, folder)
+        assert {name: told for name, told in new.fingerprint().items() if name != "schema"} == rows
+
+
+def test_a_newer_archive_is_refused_by_an_older_server(
+    pg16: RealPostgres, pg18: RealPostgres, folder: DataFolder
+) -> None:
+    with _named(pg18, "") as new, _named(pg16, "") as old:
+        archive = create_backup(new.target, folder).archive
+        before = old.fingerprint()
+        with pytest.raises(PreflightRefused, match="made with PostgreSQL 18"):
+            restore_backup(old.target, archive, folder)
+        assert old.fingerprint() == before
+        assert_nothing_left(old, folder)
+
+
+def test_owners_that_this_server_does_not_know(
+    database: PostgreSQLDatabase, folder: DataFolder
+) -> None:
+    owner = f"gone {secrets.token_hex(3)}"
+    database.as_superuser(f'CREATE ROLE "{owner}"; GRANT "{owner}" TO "{ROLE}"')
+    database.as_superuser(f'CREATE TABLE theirs (id int); ALTER TABLE theirs OWNER TO "{owner}"')
+    made = create_backup(database.target, folder)
+    database.as_superuser(f'DROP OWNED BY "{owner}"')
+    database.as_superuser(f'DROP ROLE "{owner}"')
+    result = restore_backup(database.target, made.archive, folder)
+    assert any("belong to users unknown to this server" in note for note in result.notes)
+    assert result.tables == made.tables
+    owners = "SELECT pg_get_userbyid(relowner) FROM pg_class WHERE relname = 'theirs'"
+    assert database.rows(owners) == [(ROLE,)]
+
+
+def test_the_password_file_goes_with_the_work(
+    database: PostgreSQLDatabase, folder: DataFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = folder.root.parent / "temporary"
+    place.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(place))
+    archive = create_backup(database.target, folder).archive
+    restore_backup(database.target, archive, folder)
+    assert list(place.iterdir()) == []

@@ -1,0 +1,278 @@
+"""PostgreSQL: what the swap carries over, and whom it meets on the way."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg2
+import pytest
+
+from ops import DataFolder, OpsError, Progress, Target, create_backup, restore_backup, undo_restore
+from ops.errors import Busy, Cancelled
+from ops.journal import journals_of
+from ops.locks import target_lock
+from ops.restore import settle_target
+from tests import processes
+from tests.archives import assert_nothing_left
+from tests.databases import PASSWORD, ROLE, WRITE_PAIR, PostgreSQLDatabase
+from tests.services.postgres import RealPostgres
+
+PROPERTIES = """
+SELECT pg_get_userbyid(datdba) AS owner, pg_encoding_to_char(encoding) AS encoding,
+       datcollate, datctype, datlocprovider::text, to_jsonb(d) ->> 'datlocale' AS locale,
+       to_jsonb(d) ->> 'daticulocale' AS icu_locale, datconnlimit, datistemplate, datallowconn,
+       (SELECT spcname FROM pg_tablespace t WHERE t.oid = dattablespace) AS tablespace,
+       (SELECT array_agg(x::text ORDER BY x::text) FROM unnest(datacl) x) AS grants,
+       shobj_description(oid, 'pg_database') AS comment,
+       (SELECT array_agg(setrole || ':' || c ORDER BY setrole, c)
+        FROM pg_db_role_setting, unnest(setconfig) c WHERE setdatabase = d.oid) AS settings
+FROM pg_database d WHERE datname = %s
+"""
+
+DRESSED = """
+ALTER DATABASE {db} SET work_mem = '13MB'
+ALTER DATABASE {db} SET search_path = "$user", "we ird", public
+ALTER DATABASE {db} SET application_name = 'it''s "x" \\ y %'
+ALTER DATABASE {db} SET log_min_duration_statement = 500
+ALTER DATABASE {db} SET datestyle = 'German, DMY'
+ALTER DATABASE {db} SET "my.custom" = 'a,b c'
+ALTER DATABASE {db} SET temp_tablespaces = ''
+ALTER ROLE "ops reader" IN DATABASE {db} SET search_path TO "we ird"
+ALTER ROLE "ops reader" IN DATABASE {db} SET statement_timeout = '3s'
+REVOKE ALL ON DATABASE {db} FROM PUBLIC
+GRANT CONNECT ON DATABASE {db} TO "ops reader"
+GRANT CONNECT, TEMPORARY ON DATABASE {db} TO pg_monitor WITH GRANT OPTION
+ALTER DATABASE {db} CONNECTION LIMIT 42
+COMMENT ON DATABASE {db} IS 'It''s the "live" one \\ ü %s'
+"""
+
+FORMS = {
+    16: ("", "ENCODING 'LATIN1' LOCALE 'C'"),
+    18: ("LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C.UTF-8' LC_COLLATE 'C' LC_CTYPE 'C'",),
+}
+
+
+@pytest.fixture
+def database(pg: RealPostgres) -> Iterator[PostgreSQLDatabase]:
+    """A filled database on each version."""
+    made = PostgreSQLDatabase(pg)
+    made.fill()
+    yield made
+    made.close()
+
+
+def _properties(database: PostgreSQLDatabase) -> Any:
+    return database.cluster.query(PROPERTIES, database.name)
+
+
+def _dress(database: PostgreSQLDatabase) -> None:
+    """Give it everything that can hang on a database's name."""
+    for line in DRESSED.strip().splitlines():
+        database.as_superuser(line.replace("{db}", f'"{database.name}"'))
+
+
+@contextmanager
+def _tablespace(cluster: RealPostgres) -> Iterator[str]:
+    name, place = f"space_{secrets.token_hex(3)}", cluster.folder / secrets.token_hex(4)
+    place.mkdir()
+    owner = cluster.data.stat()
+    os.chown(place, owner.st_uid, owner.st_gid)
+    cluster.query(f"CREATE TABLESPACE {name} LOCATION '{place}'")
+    cluster.query(f"GRANT CREATE ON TABLESPACE {name} TO PUBLIC")
+    yield name
+    cluster.query(f"DROP TABLESPACE {name}")
+
+
+def test_everything_that_hangs_on_the_name_is_carried_over(
+    pg: RealPostgres, folder: DataFolder
+) -> None:
+    with _tablespace(pg) as space:
+        for form in FORMS[pg.major]:
+            options = f"{form} TABLESPACE {space}"
+            database = PostgreSQLDatabase(pg, f"dressed % {secrets.token_hex(4)}", options)
+            database.run("CREATE TABLE t (a text); INSERT INTO t VALUES ('x')")
+            _dress(database)
+            before = _properties(database)
+            target = Target.parse("live", pg.url(database.name))
+            archive = create_backup(target, folder).archive
+            restore_backup(target, archive, folder)
+            assert _properties(database) == before
+            undo_restore(target, folder)
+            assert _properties(database) == before
+            assert_nothing_left(database, folder)
+            database.close()
+
+
+def test_an_ordinary_role_carries_over_what_it_may(
+    database: PostgreSQLDatabase, folder: DataFolder
+) -> None:
+    name = f'"{database.name}"'
+    database.run(f"ALTER DATABASE {name} SET work_mem = '13MB'")
+    database.run(f'GRANT CONNECT ON DATABASE {name} TO "ops reader"')
+    database.run(f"COMMENT ON DATABASE {name} IS 'mine'")
+    before = _properties(database)
+    restore_backup(database.target, create_backup(database.target, folder).archive, folder)
+    assert _properties(database) == before
+
+
+def test_what_an_ordinary_role_may_not_carry_over_changes_nothing(
+    database: PostgreSQLDatabase, folder: DataFolder
+) -> None:
+    database.as_superuser(
+        f'ALTER ROLE "ops reader" IN DATABASE "{database.name}" SET statement_timeout = 3000'
+    )
+    archive = create_backup(database.target, folder).archive
+    before = database.fingerprint()
+    with pytest.raises(OpsError, match="Nothing was changed"):
+        restore_backup(database.target, archive, folder)
+    assert database.fingerprint() == before
+    assert_nothing_left(database, folder)
+
+
+class _Client:
+    """A program that commits, notes what was acknowledged, and connects again at once."""
+
+    def __init__(self, database: PostgreSQLDatabase) -> None:
+        self.acknowledged, self.gap = 0, 0.0
+        self._database = database
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._write)
+
+    def __enter__(self) -> _Client:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _write(self) -> None:
+        last = time.monotonic()
+        while not self._stop.is_set():
+            try:
+                self._database.run(WRITE_PAIR)
+            except psycopg2.OperationalError:
+                continue
+            self.acknowledged += 1
+            self.gap = max(self.gap, time.monotonic() - last)
+            last = time.monotonic()
+
+
+def test_clients_that_come_back_at_once_do_not_stop_the_swap(
+    database: PostgreSQLDatabase, folder: DataFolder
+) -> None:
+    archive = create_backup(database.target, folder).archive
+    with _Client(database) as one, _Client(database) as two:
+        time.sleep(0.2)
+        restore_backup(database.target, archive, folder)
+        time.sleep(0.2)
+    after = database.rows("SELECT count(*) FROM left_hand")[0][0]
+    undo_restore(database.target, folder)
+    before = database.rows("SELECT count(*) FROM left_hand")[0][0]
+    assert before > 0
+    assert after > 0
+    # A commit may reach the disk although its client was ended before it heard of it.
+    assert one.acknowledged + two.acknowledged <= before + after
+    assert max(one.gap, two.gap) < 3
+
+
+def test_sessions_that_may_not_be_ended_stop_the_swap(
+    pg16: RealPostgres, folder: DataFolder
+) -> None:
+    database = PostgreSQLDatabase(pg16)
+    database.fill(10)
+    archive = create_backup(database.target, folder).archive
+    database.drift()
+    drifted = database.fingerprint()
+    held = psycopg2.connect(
+        host="127.0.0.1", port=pg16.port, user="postgres", password=pg16.password,
+        dbname=database.name,
+    )  # fmt: skip
+    try:
+        with pytest.raises(Busy, match="connected to the database"):
+            restore_backup(database.target, archive, folder)
+    finally:
+        held.close()
+    assert database.fingerprint() == drifted
+    assert_nothing_left(database, folder)
+    restore_backup(database.target, archive, folder)
+    database.close()
+
+
+class _StopsSoon(Progress):
+    """Asks to stop as soon as the work has said that it copies or restores."""
+
+    def report(self, done: float, total: float, note: str = "") -> None:
+        if note.startswith(("Copying", "Restoring beside")):
+            raise Cancelled
+
+
+def _backends(database: PostgreSQLDatabase) -> list[Any]:
+    return database.cluster.query(
+        "SELECT query FROM pg_stat_activity WHERE application_name ~ '^ops-console'"
+        " AND starts_with(datname, %s)",
+        database.name,
+    )
+
+
+def _soon(holds: Callable[[], bool]) -> bool:
+    ends = time.monotonic() + 5
+    while not holds() and time.monotonic() < ends:
+        time.sleep(0.02)
+    return holds()
+
+
+def test_a_running_pg_dump_is_cancelled(database: PostgreSQLDatabase, folder: DataFolder) -> None:
+    with psycopg2.connect(
+        host="127.0.0.1", port=database.cluster.port, user=ROLE, password=PASSWORD,
+        dbname=database.name,
+    ) as other:  # fmt: skip
+        other.cursor().execute("LOCK TABLE bulk IN ACCESS EXCLUSIVE MODE")
+        began = time.monotonic()
+        with pytest.raises(Cancelled):
+            create_backup(database.target, folder, progress=_StopsSoon())
+        assert time.monotonic() - began < 10
+        assert _soon(lambda: _backends(database) == [])
+        other.rollback()
+    other.close()
+    assert_nothing_left(database, folder)
+
+
+def test_a_running_pg_restore_is_cancelled(
+    database: PostgreSQLDatabase, folder: DataFolder
+) -> None:
+    database.run("CREATE MATERIALIZED VIEW slow AS SELECT 1 AS one, pg_sleep(1.5) IS NULL AS x")
+    archive = create_backup(database.target, folder).archive
+    before = database.fingerprint()
+    with pytest.raises(Cancelled, match="Nothing was changed"):
+        restore_backup(database.target, archive, folder, progress=_StopsSoon())
+    assert _backends(database) == []
+    assert database.fingerprint() == before
+    assert_nothing_left(database, folder)
+
+
+def test_a_database_that_is_being_made_when_the_restore_dies_does_not_stay(
+    database: PostgreSQLDatabase, folder: DataFolder
+) -> None:
+    archive = create_backup(database.target, folder).archive
+    for delay in (0.0, 0.004, 0.012):
+        known = len(journals_of(folder, "live"))
+        process = processes.started(processes.restore, database.url, folder.root, archive)
+        while process.is_alive():
+            journals = journals_of(folder, "live")
+            if len(journals) > known and "staged" in journals[0].facts:
+                break
+        time.sleep(delay)
+        process.kill()
+        process.join()
+        with target_lock(folder, "live"):
+            folder.clear_workspaces("live")
+            settle_target(database.target, folder)
+        time.sleep(0.4)  # the server may still be at it
+        assert_nothing_left(database, folder)

@@ -1,0 +1,309 @@
+"""SQLite: other programs at work on the same file, and files that are not what they should be."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from ops import (
+    DataFolder,
+    Progress,
+    create_backup,
+    preview_restore,
+    restore_backup,
+    undo_points,
+    undo_restore,
+)
+from ops.dialects.sqlite import restore as restoring
+from ops.errors import BadArchive, Busy, Cancelled, NotConfirmed, Unavailable
+from tests import processes
+from tests.archives import assert_nothing_left, described, packed, unpacked_into
+from tests.databases import SQLiteDatabase
+
+
+@pytest.fixture(params=["wal", "delete"])
+def file(request: pytest.FixtureRequest, tmp_path: Path) -> SQLiteDatabase:
+    """A filled SQLite database in each journal mode."""
+    (tmp_path / "database").mkdir()
+    database = SQLiteDatabase(tmp_path / "database", request.param)
+    database.fill()
+    return database
+
+
+@pytest.fixture
+def two_writers(file: SQLiteDatabase) -> Iterator[None]:
+    """Two other programs that commit to the file all the time."""
+    writers = [processes.started(processes.write_pairs, file.path) for _ in range(2)]
+    while file.rows("SELECT count(*) FROM right_hand")[0][0] < 5:
+        time.sleep(0.01)
+    yield
+    for writer in writers:
+        assert writer.is_alive()
+        writer.kill()
+        writer.join()
+
+
+@pytest.mark.usefixtures("two_writers")
+def test_backups_are_whole_while_two_programs_write(
+    file: SQLiteDatabase, folder: DataFolder, tmp_path: Path
+) -> None:
+    seen = []
+    for _ in range(5):
+        made = create_backup(file.target, folder)
+        counted = {table.name: table.rows for table in made.tables}
+        assert counted["left_hand"] == counted["right_hand"]
+        copy = unpacked_into(made.archive, tmp_path)
+        assert file.tables_in_dump(copy) == counted
+        with closing(sqlite3.connect(copy)) as connection:
+            assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        seen.append(counted["left_hand"])
+    assert seen == sorted(seen)
+    assert seen[0] < seen[-1]
+
+
+@pytest.mark.usefixtures("two_writers")
+def test_no_commit_is_lost_by_a_restore_under_writers(
+    file: SQLiteDatabase, folder: DataFolder
+) -> None:
+    made = create_backup(file.target, folder)
+    saved = {table.name: table.rows for table in made.tables}["left_hand"]
+    highest = file.rows("SELECT count(*) FROM left_hand")[0][0]
+    assert restore_backup(file.target, made.archive, folder).undo is not None
+    assert file.rows("SELECT count(*) FROM left_hand")[0][0] >= saved
+    (copy,) = folder.undo("live").glob("*.db")
+    kept = file.tables_in_dump(copy)
+    assert kept["left_hand"] == kept["right_hand"] >= highest
+    assert file.rows("PRAGMA integrity_check") == [("ok",)]
+
+
+def _mark(file: SQLiteDatabase, mark: str, rows: int) -> None:
+    file.run(
+        "BEGIN; DROP TABLE IF EXISTS marked; CREATE TABLE marked (mark TEXT, pad BLOB);"
+        f"WITH RECURSIVE g(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM g WHERE i < {rows})"
+        f"INSERT INTO marked SELECT '{mark}', randomblob(900) FROM g; COMMIT"
+    )
+
+
+def test_a_reader_sees_the_old_or_the_new_and_nothing_between(
+    file: SQLiteDatabase, folder: DataFolder, tmp_path: Path
+) -> None:
+    _mark(file, "saved", 4000)
+    archive = create_backup(file.target, folder).archive
+    _mark(file, "live", 6000)
+    log = tmp_path / "log"
+    reader = processes.started(processes.read_marks, file.path, log)
+    while not log.exists() or not log.read_text():
+        time.sleep(0.01)
+    restore_backup(file.target, archive, folder)
+    undo_restore(file.target, folder)
+    restore_backup(file.target, archive, folder)
+    time.sleep(0.3)
+    assert reader.is_alive()
+    reader.kill()
+    reader.join()
+    seen = log.read_text().splitlines()
+    assert set(seen[:-1]) == {"live live 6000", "saved saved 4000"}
+
+
+@pytest.mark.parametrize("page_size", [1024, 16384])
+def test_an_archive_of_another_page_size(
+    file: SQLiteDatabase, folder: DataFolder, page_size: int
+) -> None:
+    saved = file.fingerprint()
+    file.run(f"PRAGMA journal_mode=DELETE; PRAGMA page_size={page_size}; VACUUM")
+    archive = create_backup(file.target, folder).archive
+    file.fill()
+    file.drift()
+    drifted = file.fingerprint()
+    result = restore_backup(file.target, archive, folder)
+    assert any("page size" in note for note in result.notes) == (file.mode == "wal")
+    assert file.fingerprint()["integrity_check"] == "ok"
+    same = ("schema", "user_version", "application_id", "journal mode")
+    assert {k: file.fingerprint()[k] for k in same} == {k: saved[k] for k in same}
+    assert file.rows("SELECT count(*) FROM fast") == [(50,)]
+    undo_restore(file.target, folder)
+    assert file.fingerprint() == drifted
+
+
+def _garbage(path: Path) -> None:
+    path.write_bytes(b"this is not a database " * 1000)
+
+
+def _missing(path: Path) -> None:
+    path.unlink()
+
+
+@pytest.mark.parametrize("ruin", [_garbage, _missing])
+def test_a_ruined_live_file_is_kept_and_replaced(
+    file: SQLiteDatabase, folder: DataFolder, ruin: Callable[[Path], None]
+) -> None:
+    saved = file.fingerprint()
+    archive = create_backup(file.target, folder).archive
+    for side in file.path.parent.glob("*-*"):
+        side.unlink()
+    ruin(file.path)
+    ruined = file.path.read_bytes() if file.path.exists() else None
+    with pytest.raises(Unavailable):
+        create_backup(file.target, folder)
+    assert preview_restore(file.target, archive, folder).live_problem
+    result = restore_backup(file.target, archive, folder)
+    assert result.undo is None
+    assert {**file.fingerprint(), "journal mode": saved["journal mode"]} == saved
+    kept = [path.read_bytes() for path in folder.undo("live").iterdir()]
+    assert kept == ([ruined] if ruined else [])
+    assert file.neighbours() == set()
+
+
+@pytest.mark.parametrize("hold", ["BEGIN IMMEDIATE", "BEGIN EXCLUSIVE"])
+def test_a_file_that_is_held_for_too_long_is_left_alone(
+    file: SQLiteDatabase, folder: DataFolder, monkeypatch: pytest.MonkeyPatch, hold: str
+) -> None:
+    archive = create_backup(file.target, folder).archive
+    file.drift()
+    drifted = file.fingerprint()
+    monkeypatch.setattr(restoring, "BUSY_DEADLINE_SECONDS", 2)
+    with closing(sqlite3.connect(file.path, isolation_level=None)) as other:
+        other.execute(hold)
+        with pytest.raises(Busy, match="Nothing was changed"):
+            restore_backup(file.target, archive, folder)
+    assert file.fingerprint() == drifted
+    assert undo_points(file.target, folder) == []
+    assert_nothing_left(file, folder)
+
+
+def test_a_restore_waits_for_a_program_that_is_soon_done(
+    file: SQLiteDatabase, folder: DataFolder
+) -> None:
+    saved = file.fingerprint()
+    archive = create_backup(file.target, folder).archive
+    file.drift()
+    other = sqlite3.connect(file.path, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    other.execute("CREATE TABLE made_meanwhile (id INTEGER)")
+
+    class Waiting(Progress):
+        """Lets the other program finish once the restore waits for it."""
+
+        def report(self, done: float, total: float, note: str = "") -> None:
+            if note.startswith("Waiting") and other.in_transaction:
+                other.execute("COMMIT")
+
+    with closing(other):
+        restore_backup(file.target, archive, folder, progress=Waiting())
+    assert file.fingerprint() == saved
+    undo_restore(file.target, folder)
+    assert file.rows("SELECT count(*) FROM made_meanwhile") == [(0,)]
+
+
+def test_a_table_made_before_the_lock_does_not_mislead_the_settling(
+    file: SQLiteDatabase, folder: DataFolder
+) -> None:
+    archive = create_backup(file.target, folder).archive
+    other = sqlite3.connect(file.path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    other.execute("CREATE TABLE made_meanwhile (id INTEGER)")
+
+    class StopsInTheMiddle(Progress):
+        """The other program commits while the restore waits; later, a person says stop."""
+
+        def report(self, done: float, total: float, note: str = "") -> None:
+            if note.startswith("Waiting") and other.in_transaction:
+                other.execute("COMMIT")
+            if note.startswith("Putting"):
+                raise Cancelled
+
+    with closing(other), pytest.raises(Cancelled, match="Nothing was changed"):
+        restore_backup(file.target, archive, folder, progress=StopsInTheMiddle())
+    assert file.rows("SELECT count(*) FROM made_meanwhile") == [(0,)]
+    assert_nothing_left(file, folder)
+
+
+def _not_a_database(_path: Path) -> bytes:
+    return b"SQLite format 3\0" + b"hello" * 1000
+
+
+def _no_magic(_path: Path) -> bytes:
+    return b"hello" * 1000
+
+
+def _empty(_path: Path) -> bytes:
+    return b""
+
+
+def _broken_pages(path: Path) -> bytes:
+    whole = path.read_bytes()
+    return whole[:8192] + bytes(byte ^ 0x5A for byte in whole[8192:40960]) + whole[40960:]
+
+
+def _cut(path: Path) -> bytes:
+    return path.read_bytes()[:20_000]
+
+
+def _broken_schema(path: Path) -> bytes:
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA writable_schema=ON")
+        connection.execute("UPDATE sqlite_schema SET sql = 'CREATE TABLE (' WHERE name = 'bulk'")
+    return path.read_bytes()
+
+
+def _foreign(content: bytes, tmp_path: Path, **values: object) -> Path:
+    manifest = json.dumps(described("x.db", content, **values)).encode()
+    return packed(tmp_path / "foreign.zip", {"x.db": content, "manifest.json": manifest})
+
+
+def _content(file: SQLiteDatabase) -> Path:
+    """A copy of the database in one file, without a journal."""
+    copy = file.path.with_name("content of a backup")
+    file.run(f"VACUUM INTO '{copy}'")
+    return copy
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [_not_a_database, _no_magic, _empty, _broken_pages, _cut, _broken_schema],
+)
+def test_a_hostile_database_is_refused(
+    file: SQLiteDatabase, folder: DataFolder, tmp_path: Path, spoil: Callable[[Path], bytes]
+) -> None:
+    archive = _foreign(spoil(_content(file)), tmp_path)
+    before = file.fingerprint()
+    with pytest.raises(NotConfirmed):
+        restore_backup(file.target, archive, folder)
+    with pytest.raises(BadArchive, match="damaged or not a SQLite database"):
+        restore_backup(file.target, archive, folder, trust_foreign=True)
+    assert file.fingerprint() == before
+    assert_nothing_left(file, folder)
+
+
+def test_an_endless_view_holds_nothing_up(
+    file: SQLiteDatabase, folder: DataFolder, tmp_path: Path
+) -> None:
+    copy = _content(file)
+    with closing(sqlite3.connect(copy, isolation_level=None)) as connection:
+        endless = "WITH RECURSIVE g(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM g) SELECT i FROM g"
+        connection.execute(f"CREATE VIEW endless AS {endless}")
+        connection.execute("CREATE VIEW broken AS SELECT * FROM no_such_table")
+    rows = [{"name": name, "rows": n} for name, n in file.tables_in_dump(copy).items()]
+    archive = _foreign(copy.read_bytes(), tmp_path, tables=rows)
+    began = time.monotonic()
+    restore_backup(file.target, archive, folder, trust_foreign=True)
+    create_backup(file.target, folder)
+    assert time.monotonic() - began < 20
+    assert file.rows("SELECT i FROM endless LIMIT 1") == [(1,)]
+
+
+def test_a_folder_that_is_gone_is_said_in_words(folder: DataFolder, tmp_path: Path) -> None:
+    gone = SQLiteDatabase(tmp_path / "gone", "wal")
+    with pytest.raises(Unavailable, match="does not exist"):
+        create_backup(gone.target, folder)
+    other = SQLiteDatabase(tmp_path, "wal")
+    other.fill()
+    archive = create_backup(other.target, folder).archive
+    with pytest.raises(Unavailable, match="folder of the database file"):
+        restore_backup(gone.target, archive, folder)

@@ -25,6 +25,7 @@ from ops.datafolder import DataFolder, replace_durably
 from ops.errors import Busy, OpsError
 
 STALE_SECONDS: Final = 24 * 3600
+WHOLE_SECONDS: Final = 7 * 24 * 3600
 DISK_RESERVE_BYTES: Final = 256_000_000
 DISK_RESERVE_SHARE: Final = 0.10
 NAME_LIMIT: Final = 200
@@ -117,8 +118,11 @@ def remove_upload(folder: DataFolder, owner: str, upload_id: str) -> None:
 
 
 def expire_stale_uploads(folder: DataFolder) -> None:
-    """Remove unfinished uploads that have not grown for a day, and lost pieces."""
+    """Remove uploads that have not grown for a day, whole ones after a week, and lost pieces."""
     too_old = time.time() - STALE_SECONDS
+    for whole in folder.uploads.glob("*.zip"):
+        if _modified(whole) < time.time() - WHOLE_SECONDS:
+            _unlink(folder, whole.stem)
     paths = [*folder.uploads.glob("*.part"), *folder.uploads.glob("*.json")]
     for upload_id in {path.stem for path in paths}:
         part, about = _part(folder, upload_id), _about(folder, upload_id)

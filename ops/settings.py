@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from ops.errors import SettingsError
 from ops.target import Target
 
 TARGET_PREFIX = "OPS_TARGETS__"
+_TARGET_NAME = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?")
+"""A name is a folder's name, too: no two names may become the same folder."""
 
 
 class Settings(BaseModel):
@@ -90,7 +93,7 @@ class Settings(BaseModel):
     @classmethod
     def _named(cls, targets: dict[str, SecretStr]) -> dict[str, SecretStr]:
         for name in targets:
-            if not name.replace("_", "").replace("-", "").isalnum() or len(name) > 40:
+            if not _TARGET_NAME.fullmatch(name) or len(name) > 40:
                 raise ValueError(f"{name!r} is not a name: use up to 40 letters, digits, - and _")
         return targets
 
@@ -108,6 +111,10 @@ class Settings(BaseModel):
             SettingsError: an address is not a URL of a known kind.
         """
         found = []
+        if self.database_url is not None and "main" in self.targets:
+            raise SettingsError(
+                "OPS_TARGETS__MAIN cannot stand beside DATABASE_URL, whose database is called main."
+            )
         if self.database_url is not None:
             found.append(Target.parse("main", self.database_url.get_secret_value()))
         for name, url in self.targets.items():
@@ -147,7 +154,8 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     for name, value in environ.items():
         base, text = _resolve_file(name, value)
         if base.startswith(TARGET_PREFIX) and base != TARGET_PREFIX:
-            _put_once(targets, base.removeprefix(TARGET_PREFIX).lower(), text, base)
+            if text:
+                _put_once(targets, base.removeprefix(TARGET_PREFIX).lower(), text, base)
         elif base in environment_names():
             if text:
                 _put_once(values, base, text, base)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -16,7 +15,6 @@ from ops import (
     Progress,
     create_backup,
     delete_undo_point,
-    preview_restore,
     restore_backup,
     undo_points,
     undo_restore,
@@ -24,15 +22,9 @@ from ops import (
 )
 from ops.catalog import EntryState
 from ops.dialects import known_backends
-from ops.errors import BadArchive, Busy, Cancelled, MismatchFound, NotConfirmed, Refused
-from ops.restore import NO_PROOF
+from ops.errors import Busy, Cancelled, Refused
 from tests.archives import (
-    Described,
     assert_nothing_left,
-    described,
-    forged,
-    of_version_1,
-    packed,
     unpacked_into,
 )
 from tests.databases import KINDS, WRITE_PAIR, LiveDatabase
@@ -188,88 +180,6 @@ def test_a_cancelled_restore_leaves_nothing(live: LiveDatabase, folder: DataFold
         assert live.fingerprint() == drifted
         assert undo_points(live.target, folder) == kept
         assert_nothing_left(live, folder)
-
-
-def _one_row_more(manifest: Described) -> None:
-    manifest["tables"][0]["rows"] += 1
-
-
-def _one_table_less(manifest: Described) -> None:
-    manifest["tables"].pop()
-
-
-@pytest.mark.parametrize("lie", [_one_row_more, _one_table_less])
-def test_a_manifest_that_lies_changes_nothing(
-    live: LiveDatabase, folder: DataFolder, tmp_path: Path, lie: object
-) -> None:
-    made = create_backup(live.target, folder)
-    archive = forged(made.archive, tmp_path / "lying.zip", lie)  # type: ignore[arg-type]
-    live.drift()
-    drifted = live.fingerprint()
-    with pytest.raises(MismatchFound, match="1 of .* Nothing was changed"):
-        restore_backup(live.target, archive, folder, trust_foreign=True)
-    assert live.fingerprint() == drifted
-    assert undo_points(live.target, folder) == []
-    assert_nothing_left(live, folder)
-
-
-def test_an_archive_of_another_engine_is_refused(
-    live: LiveDatabase, folder: DataFolder, tmp_path: Path
-) -> None:
-    name = "other.pgdump" if live.backend == "sqlite" else "other.db"
-    manifest = json.dumps(described(name, b"content")).encode()
-    archive = packed(tmp_path / "other.zip", {name: b"content", "manifest.json": manifest})
-    with pytest.raises(BadArchive, match="This is a backup of a"):
-        restore_backup(live.target, archive, folder, trust_foreign=True)
-    with pytest.raises(BadArchive, match="This is a backup of a"):
-        preview_restore(live.target, archive, folder)
-
-
-def test_a_foreign_archive_needs_a_yes(
-    live: LiveDatabase, folder: DataFolder, tmp_path: Path
-) -> None:
-    saved = live.fingerprint()
-    elsewhere = DataFolder(tmp_path / "elsewhere")
-    archive = create_backup(live.target, elsewhere).archive
-    live.drift()
-    drifted = live.fingerprint()
-    assert not preview_restore(live.target, archive, folder).made_here
-    with pytest.raises(NotConfirmed, match="not made by this console"):
-        restore_backup(live.target, archive, folder)
-    assert live.fingerprint() == drifted
-    restore_backup(live.target, archive, folder, trust_foreign=True)
-    assert live.fingerprint() == saved
-
-
-def test_a_changed_archive_of_our_own_is_foreign(
-    live: LiveDatabase, folder: DataFolder, tmp_path: Path
-) -> None:
-    made = create_backup(live.target, folder)
-    archive = forged(made.archive, tmp_path / "x.zip", lambda m: m.update(label="changed"))
-    with pytest.raises(NotConfirmed):
-        restore_backup(live.target, archive, folder)
-
-
-def test_version_1_restores_with_a_note(
-    live: LiveDatabase, folder: DataFolder, tmp_path: Path
-) -> None:
-    saved = live.fingerprint()
-    old = of_version_1(create_backup(live.target, folder).archive, tmp_path / "old.zip")
-    live.drift()
-    assert preview_restore(live.target, old, folder).notes == (NO_PROOF,)
-    result = restore_backup(live.target, old, folder, trust_foreign=True)
-    assert NO_PROOF in result.notes
-    assert not result.proven
-    assert live.fingerprint() == saved
-    assert verify_archive(old).ok
-    assert not verify_archive(old).has_proof
-
-
-def test_a_newer_format_is_refused(live: LiveDatabase, folder: DataFolder, tmp_path: Path) -> None:
-    made = create_backup(live.target, folder)
-    newer = forged(made.archive, tmp_path / "new.zip", lambda m: m.update(schema_version=3))
-    with pytest.raises(BadArchive, match="newer version of the console"):
-        restore_backup(live.target, newer, folder, trust_foreign=True)
 
 
 def test_what_is_no_backup_is_listed_as_what_it_is(live: LiveDatabase, folder: DataFolder) -> None:

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import psycopg2
@@ -43,7 +44,8 @@ ALTER DATABASE {db} SET log_min_duration_statement = 500
 ALTER DATABASE {db} SET datestyle = 'German, DMY'
 ALTER DATABASE {db} SET "my.custom" = 'a,b c'
 ALTER DATABASE {db} SET temp_tablespaces = ''
-ALTER ROLE "ops reader" IN DATABASE {db} SET search_path TO "we ird"
+ALTER ROLE "ops reader" IN DATABASE {db} SET search_path TO "we, ""ird", b
+ALTER ROLE postgres IN DATABASE {db} SET search_path TO ''
 ALTER ROLE "ops reader" IN DATABASE {db} SET statement_timeout = '3s'
 REVOKE ALL ON DATABASE {db} FROM PUBLIC
 GRANT CONNECT ON DATABASE {db} TO "ops reader"
@@ -74,7 +76,7 @@ def _properties(database: PostgreSQLDatabase) -> Any:
 def _dress(database: PostgreSQLDatabase) -> None:
     """Give it everything that can hang on a database's name."""
     for line in DRESSED.strip().splitlines():
-        database.as_superuser(line.replace("{db}", f'"{database.name}"'))
+        database.cluster.query(line.replace("{db}", f'"{database.name}"'))
 
 
 @contextmanager
@@ -90,10 +92,11 @@ def _tablespace(cluster: RealPostgres) -> Iterator[str]:
 
 
 def test_everything_that_hangs_on_the_name_is_carried_over(
-    pg: RealPostgres, folder: DataFolder
+    pg: RealPostgres, tmp_path: Path
 ) -> None:
     with _tablespace(pg) as space:
         for form in FORMS[pg.major]:
+            folder = DataFolder(tmp_path / secrets.token_hex(4))
             options = f"{form} TABLESPACE {space}"
             database = PostgreSQLDatabase(pg, f"dressed % {secrets.token_hex(4)}", options)
             database.run("CREATE TABLE t (a text); INSERT INTO t VALUES ('x')")

@@ -141,6 +141,10 @@ def execute(home: Installation, job_id: str, shown: Progress = SILENT) -> Mappin
         except Cancelled as stop:
             _write(home, job_id, state=State.CANCELLED, ended=time.time(), error=stop.as_dict())
             raise
+        except KeyboardInterrupt:
+            asked = Cancelled().as_dict()
+            _write(home, job_id, state=State.CANCELLED, ended=time.time(), error=asked)
+            raise
         except OpsError as error:
             log.warning("%s of %s failed: %s\n%s", job.kind, job.target, error, error.detail)
             _write(home, job_id, state=State.FAILED, ended=time.time(), error=error.as_dict())

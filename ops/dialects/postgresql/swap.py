@@ -7,6 +7,7 @@ because programs reconnect; so a second connection ends them again and again mea
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -59,8 +60,8 @@ _LISTS: Final = frozenset(
         "unix_socket_directories",
     )
 )
-"""Settings that are lists are kept already quoted: they go back as they stand, not as one
-literal (pg_dump's variable_is_guc_list_quote has the same list)."""
+"""Settings that are lists are kept already quoted: they go back element by element, not as
+one literal (pg_dump's variable_is_guc_list_quote has the same list)."""
 
 
 def swap(
@@ -145,10 +146,17 @@ def _carry_over(connection: Connection, source: int, name: str) -> list[str]:
         whose = f"ALTER DATABASE {target}"
         if setting["role"] is not None:
             whose = f"ALTER ROLE {setting['role']} IN DATABASE {target}"
-        verbatim = setting["name"].lower() in _LISTS and setting["value"]
-        value = setting["value"] if verbatim else _literal(connection, setting["value"])
+        parts = _elements(setting["value"]) if setting["name"].lower() in _LISTS else []
+        parts = parts or [setting["value"]]
+        value = ", ".join(_literal(connection, part) for part in parts)
         statements.append(f"{whose} SET {setting['name']} TO {value}")
     return statements
+
+
+def _elements(value: str) -> list[str]:
+    """What a list setting holds, such as `"$user", public` or the empty name `""`."""
+    found = re.finditer(r'"((?:[^"]|"")*)"|([^",\s]+)', value)
+    return [m[2] if m[1] is None else m[1].replace('""', '"') for m in found]
 
 
 def _literal(connection: Connection, value: str) -> str:

@@ -1,0 +1,206 @@
+"""Jobs: work in a process of its own, which a page only watches."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from ops import Catalog, create_backup
+from ops.errors import Refused
+from ops.installation import Installation
+from ops.jobs import Job, State, cancel, create, get, recent, start
+from ops.recovery import unsettled
+from ops.settings import environment_names
+from tests.databases import SQLiteDatabase
+
+
+@pytest.fixture
+def live(tmp_path: Path) -> SQLiteDatabase:
+    """A filled database that the jobs work on."""
+    (tmp_path / "database").mkdir()
+    database = SQLiteDatabase(tmp_path / "database", "wal")
+    database.fill()
+    return database
+
+
+@pytest.fixture
+def home(
+    live: SQLiteDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Installation]:
+    """An installation that the processes of jobs find by the environment."""
+    for name in environment_names():
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OPS_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("OPS_TARGETS__LIVE", live.url)
+    opened = Installation.open()
+    yield opened
+    opened.store.dispose()
+
+
+@pytest.fixture
+def archive(home: Installation, live: SQLiteDatabase) -> Path:
+    """A backup of the database, which has drifted since."""
+    made = create_backup(home.target("live"), home.folder)
+    live.drift()
+    return made.archive
+
+
+def _until(home: Installation, job_id: str, holds: Callable[[Job], bool]) -> Job:
+    """The job once that holds, as a page would see it."""
+    ends = time.monotonic() + 30
+    while time.monotonic() < ends:
+        job = next(job for job in recent(home) if job.id == job_id)
+        if holds(job):
+            return job
+        time.sleep(0.02)
+    raise AssertionError(f"waited too long: {get(home, job_id)}")
+
+
+def _ended(home: Installation, job_id: str) -> Job:
+    return _until(home, job_id, lambda job: not job.is_active)
+
+
+def _process_of(job_id: str) -> psutil.Process:
+    return next(
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if process.info["cmdline"] and process.info["cmdline"][-1] == job_id
+    )
+
+
+@contextmanager
+def _held(live: SQLiteDatabase) -> Iterator[None]:
+    """Another program is writing: a restore waits, and reports that it does."""
+    other = sqlite3.connect(live.path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    yield
+    other.close()
+
+
+def _waiting_restore(home: Installation, archive: Path) -> str:
+    """A restore job that has got to where it waits for the other program."""
+    job_id = start(home, "restore", "live", "somebody", {"archive": str(archive)})
+    _until(home, job_id, lambda job: job.note.startswith("Waiting"))
+    return job_id
+
+
+def test_a_job_runs_in_a_process_and_leaves_its_result(home: Installation) -> None:
+    job_id = start(home, "backup", "live", "somebody", {"label": "by a job"})
+    assert _process_of(job_id).pid != os.getpid()
+    job = _ended(home, job_id)
+    assert (job.state, job.share, job.who, job.error) == (State.DONE, 1, "somebody", None)
+    assert job.started is not None
+    assert job.ended is not None
+    assert job.created <= job.started <= job.ended
+    assert job.result is not None
+    (entry,) = Catalog(home.folder, "live").entries()
+    assert (job.result["archive"], entry.label) == (str(entry.path), "by a job")
+
+
+def test_progress_is_seen_while_it_runs(
+    home: Installation, live: SQLiteDatabase, archive: Path
+) -> None:
+    with _held(live):
+        job_id = _waiting_restore(home, archive)
+        running = get(home, job_id)
+        assert running.state is State.RUNNING
+        assert 0.5 < running.share < 1
+        with pytest.raises(Refused, match="already running"):
+            create(home, "backup", "live", "somebody else", {})
+    job = _ended(home, job_id)
+    assert job.state is State.DONE
+    assert job.result is not None
+    assert job.result["undo"]["id"]
+
+
+def test_a_restore_and_its_undo_as_jobs(
+    home: Installation, live: SQLiteDatabase, archive: Path
+) -> None:
+    drifted = live.fingerprint()
+    job_id = start(home, "restore", "live", "somebody", {"archive": str(archive)})
+    assert _ended(home, job_id).state is State.DONE
+    assert live.fingerprint() != drifted
+    assert _ended(home, start(home, "undo", "live", "somebody", {})).state is State.DONE
+    assert live.fingerprint() == drifted
+
+
+def test_a_killed_job_is_interrupted_and_the_next_one_runs(
+    home: Installation, live: SQLiteDatabase, archive: Path
+) -> None:
+    drifted = live.fingerprint()
+    with _held(live):
+        job_id = _waiting_restore(home, archive)
+        _process_of(job_id).kill()
+        job = _ended(home, job_id)
+    assert job.state is State.INTERRUPTED
+    assert job.error is not None
+    assert "interrupted" in job.error["error"]
+    assert live.fingerprint() == drifted
+    assert unsettled(home.target("live"), home.folder)
+    job_id = start(home, "restore", "live", "somebody", {"archive": str(archive)})
+    assert _ended(home, job_id).state is State.DONE
+    assert not unsettled(home.target("live"), home.folder)
+
+
+@pytest.mark.parametrize("way", ["the page", "a signal"])
+def test_a_cancelled_job_changes_nothing(
+    home: Installation, live: SQLiteDatabase, archive: Path, way: str
+) -> None:
+    drifted = live.fingerprint()
+    with _held(live):
+        job_id = _waiting_restore(home, archive)
+        if way == "the page":
+            cancel(home, job_id)
+        else:
+            _process_of(job_id).send_signal(signal.SIGTERM)
+        job = _ended(home, job_id)
+    assert job.state is State.CANCELLED
+    assert job.error is not None
+    assert "Nothing was changed." in job.error["error"]
+    assert live.fingerprint() == drifted
+    assert not unsettled(home.target("live"), home.folder)
+
+
+def test_a_job_that_fails_says_why(home: Installation, tmp_path: Path) -> None:
+    params = {"archive": str(tmp_path / "no such.zip")}
+    job = _ended(home, start(home, "restore", "live", "somebody", params))
+    assert job.state is State.FAILED
+    assert job.error is not None
+    assert job.error["error"].startswith("The backup file cannot be read")
+    assert job.error["hint"]
+
+
+_START_AND_DIE = """
+import os, signal, sys
+from ops.installation import Installation
+from ops.jobs import start
+print(start(Installation.open(), "restore", "live", "somebody", {"archive": sys.argv[1]}))
+sys.stdout.flush()
+os.killpg(0, signal.SIGKILL)
+"""
+
+
+def test_a_job_outlives_who_started_it(
+    home: Installation, live: SQLiteDatabase, archive: Path
+) -> None:
+    with _held(live):
+        command = [sys.executable, "-c", _START_AND_DIE, str(archive)]
+        done = subprocess.run(
+            command, stdout=subprocess.PIPE, text=True, start_new_session=True, check=False
+        )
+        assert done.returncode == -signal.SIGKILL
+        job_id = done.stdout.strip()
+        job = _until(home, job_id, lambda job: job.note.startswith("Waiting"))
+        assert job.state is State.RUNNING
+    assert _ended(home, job_id).state is State.DONE

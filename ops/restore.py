@@ -22,7 +22,14 @@ from ops.catalog import read_archive
 from ops.datafolder import DataFolder
 from ops.dialects import dialect_of
 from ops.dialects.base import Dialect, Replacement
-from ops.errors import BadArchive, MismatchFound, NotConfirmed, OpsError, Refused
+from ops.errors import (
+    BadArchive,
+    MismatchFound,
+    NeedsHuman,
+    NotConfirmed,
+    OpsError,
+    Refused,
+)
 from ops.journal import Journal, Step, journals_of
 from ops.locks import target_lock
 from ops.progress import SILENT, Progress
@@ -189,6 +196,8 @@ def _put_in_place(
             if isinstance(error, OpsError):
                 error.say_nothing_changed()
             raise
+        if isinstance(error, NeedsHuman):
+            raise  # it is in place, and something about it is wrong
     proven = manifest is not None and manifest.has_proof
     notes = replacement.notes if replacement else ()
     if manifest is not None and not proven:

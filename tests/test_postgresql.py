@@ -266,10 +266,25 @@ def test_owners_that_this_server_does_not_know(
     database.as_superuser(f'DROP OWNED BY "{owner}"')
     database.as_superuser(f'DROP ROLE "{owner}"')
     result = restore_backup(database.target, made.archive, folder)
-    assert any("belong to users unknown to this server" in note for note in result.notes)
+    assert any("names users unknown to this server" in note for note in result.notes)
     assert result.tables == made.tables
     owners = "SELECT pg_get_userbyid(relowner) FROM pg_class WHERE relname = 'theirs'"
     assert database.rows(owners) == [(ROLE,)]
+
+
+def test_grantees_that_this_server_does_not_know(
+    database: PostgreSQLDatabase, folder: DataFolder
+) -> None:
+    reader = f"gone {secrets.token_hex(3)}"
+    database.as_superuser(f'CREATE ROLE "{reader}"')
+    database.run("CREATE TABLE granted (id int)")
+    database.run(f'GRANT SELECT ON granted TO "{reader}"')
+    made = create_backup(database.target, folder)
+    database.as_superuser(f'DROP OWNED BY "{reader}"')
+    database.as_superuser(f'DROP ROLE "{reader}"')
+    result = restore_backup(database.target, made.archive, folder)
+    assert any(reader in note for note in result.notes)
+    assert result.tables == made.tables
 
 
 def test_the_password_file_goes_with_the_work(

@@ -14,8 +14,8 @@ from typing import Any
 import psycopg2
 import pytest
 
-from ops import DataFolder, OpsError, Progress, Target, create_backup, restore_backup, undo_restore
-from ops.errors import Busy, Cancelled
+from ops import DataFolder, Progress, Target, create_backup, restore_backup, undo_restore
+from ops.errors import Busy, Cancelled, PreflightRefused
 from ops.journal import journals_of
 from ops.locks import target_lock
 from ops.restore import settle_target
@@ -132,8 +132,9 @@ def test_what_an_ordinary_role_may_not_carry_over_changes_nothing(
     )
     archive = create_backup(database.target, folder).archive
     before = database.fingerprint()
-    with pytest.raises(OpsError, match="Nothing was changed"):
+    with pytest.raises(PreflightRefused, match='"ops reader"') as refusal:
         restore_backup(database.target, archive, folder)
+    assert f'ALTER ROLE "ops reader" IN DATABASE {database.name}' in refusal.value.hint
     assert database.fingerprint() == before
     assert_nothing_left(database, folder)
 

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from streamlit.starlette import App
 
 GRACE_SECONDS: Final = 10
-_ANY_ADDRESS: Final = ("0.0.0.0", "::", "")
+# Compared with, never bound to.
+_ANY_ADDRESS: Final = ("0.0.0.0", "::", "")  # nosec B104
 
 
 def serve(

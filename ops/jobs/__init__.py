@@ -11,6 +11,7 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -33,6 +34,11 @@ log = logging.getLogger(__name__)
 
 _START_SECONDS: Final = 30
 _WRITE_EVERY_SECONDS: Final = 0.4
+
+
+stop_asked: Final = threading.Event()
+"""Set by a signal that asks this process to stop; a handler must not touch the store, which
+the work may just be writing."""
 
 
 class State(StrEnum):
@@ -174,10 +180,11 @@ class JobProgress(Progress):
         self._job_id = job_id
         self._shown = shown
         self._written = 0.0
-        self.stop_asked = False
 
     def report(self, done: float, total: float, note: str = "") -> None:
         self._shown.report(done, total, note)
+        if stop_asked.is_set():
+            raise Cancelled
         if time.monotonic() - self._written < _WRITE_EVERY_SECONDS:
             return
         self._written = time.monotonic()

@@ -9,7 +9,7 @@ from types import FrameType
 
 from ops.errors import Cancelled, OpsError
 from ops.installation import Installation
-from ops.jobs import cancel, execute
+from ops.jobs import execute, stop_asked
 
 
 def main(job_id: str) -> int:
@@ -18,7 +18,7 @@ def main(job_id: str) -> int:
     home = Installation.open()
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
-        cancel(home, job_id)
+        stop_asked.set()
 
     signal.signal(signal.SIGTERM, stop)
     try:

@@ -71,9 +71,14 @@ _DETAILS: Final = """
 SELECT pg_encoding_to_char(encoding) AS encoding, datcollate AS collation, datctype AS ctype,
        pg_database_size(oid) AS database_bytes,
        (SELECT coalesce(string_agg(extname, ',' ORDER BY extname), '')
-        FROM pg_extension) AS extensions
-FROM pg_database WHERE datname = current_database()
+        FROM pg_extension) AS extensions,
+       (SELECT coalesce(json_agg(rolname ORDER BY rolname)::text, '[]') FROM pg_roles r
+        WHERE EXISTS (SELECT 1 FROM pg_shdepend s
+                      WHERE s.dbid = d.oid AND s.refclassid = 'pg_authid'::regclass
+                        AND s.refobjid = r.oid)) AS roles
+FROM pg_database d WHERE datname = current_database()
 """
+"""`roles`: all that own something here, or are granted something, or named in a policy."""
 
 
 def server_major(connection: Connection) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -52,6 +53,17 @@ SELECT r.rolsuper OR r.rolcreatedb AS may_create, r.rolsuper AS superuser,
 FROM pg_roles r, pg_database d
 WHERE r.rolname = current_user AND d.datname = current_database()
 """
+
+_OTHERS_SETTINGS = """
+SELECT quote_ident(pg_get_userbyid(s.setrole))
+FROM pg_db_role_setting s JOIN pg_database d ON d.oid = s.setdatabase, pg_roles me
+WHERE d.datname = current_database() AND me.rolname = current_user
+  AND NOT me.rolsuper AND s.setrole NOT IN (0, me.oid)
+  AND NOT (me.rolcreaterole AND (current_setting('server_version_num')::int < 160000
+           OR EXISTS (SELECT 1 FROM pg_auth_members m WHERE m.roleid = s.setrole
+                      AND m.member = me.oid AND m.admin_option)))
+"""
+"""Roles whose settings for this database we may not set again (ALTER ROLE, manual)."""
 
 _MISSING_EXTENSIONS = """
 SELECT name FROM unnest(string_to_array(:wanted, ',')) AS name
@@ -112,6 +124,18 @@ def _rights(connection: Connection) -> list[Notice]:
             "they stay with it and will not follow the restored one."
         )
         found.append(Notice(NoticeLevel.WARN, message, "Set them up anew after the restore."))
+    others = list(connection.execute(text(_OTHERS_SETTINGS)).scalars())
+    if others:
+        message = (
+            f"The database has settings of its own for {', '.join(others)}, which the console's "
+            "user may not carry over to the restored one."
+        )
+        hint = (
+            "As the server's administrator, write them down (\\drds in psql), remove them with "
+            f"ALTER ROLE {others[0]} IN DATABASE {row['database']} RESET ALL; and set them again "
+            "after the restore."
+        )
+        found.append(Notice(NoticeLevel.REFUSE, message, hint))
     if not row["may_end_sessions"]:
         message = "The console's user may end only its own connections to the database."
         hint = (
@@ -150,7 +174,7 @@ def stage(
     live, application = database_of(engine), application_of(journal)
     with maintenance(engine, application=application) as connection:
         tools = tools_for(server_major(connection), archive_major(manifest))
-        owners, notes = _owners(connection, tools, dump)
+        owners, notes = _owners(connection, tools, dump, manifest)
         like = dict(connection.execute(text(_LIVE), {"name": live}).mappings().one())
         staged = beside(live, "restore")
         journal.advance(Step.STAGING, live=live, live_oid=int(like["oid"]), staged=staged)
@@ -193,8 +217,10 @@ def _create_statement(name: str, like: dict[str, object], major: int) -> str:
     return " ".join(parts)
 
 
-def _owners(connection: Connection, tools: ClientTools, dump: Path) -> tuple[list[str], list[str]]:
-    """Options and notes where the archive's owners are not known to this server.
+def _owners(
+    connection: Connection, tools: ClientTools, dump: Path, manifest: Manifest
+) -> tuple[list[str], list[str]]:
+    """Options and notes where users that the archive names are not known to this server.
 
     Raises BadArchive when pg_restore cannot read the table of contents.
     """
@@ -208,16 +234,28 @@ def _owners(connection: Connection, tools: ClientTools, dump: Path) -> tuple[lis
             detail=listed.stderr.strip()[:500],
         )
     entries = [line for line in listed.stdout.splitlines() if re.match(r"\d+;", line)]
-    known = connection.execute(text("SELECT ' ' || rolname FROM pg_roles")).scalars()
-    ends = (" ", *known)  # a line ends with its owner, whose name may hold spaces, or none
-    missing = sorted({line.rsplit(" ", 1)[1] for line in entries if not line.endswith(ends)})
+    known = list(connection.execute(text("SELECT rolname FROM pg_roles")).scalars())
+    # A line ends with its owner, whose name may hold spaces, or with none.
+    ends = (" ", *(f" {role}" for role in known))
+    owners = {line.rsplit(" ", 1)[1] for line in entries if not line.endswith(ends)}
+    missing = sorted(owners | (_named_roles(manifest) - set(known)))
     if not missing:
         return [], []
     note = (
-        f"The backup's tables belong to users unknown to this server ({', '.join(missing)}); "
-        "here they belong to the console's user, and grants to others were left out."
+        f"The backup names users unknown to this server ({', '.join(missing)}). Here everything "
+        "belongs to the console's user, and grants to others were left out."
     )
     return ["--no-owner", "--no-privileges"], [note]
+
+
+def _named_roles(manifest: Manifest) -> set[str]:
+    """The roles that the manifest names; none where it does not, or not in our way."""
+    told = manifest.database.details.get("roles", "[]") if manifest.database else "[]"
+    try:
+        roles = json.loads(str(told))
+    except (ValueError, RecursionError):
+        return set()
+    return {str(role) for role in roles} if isinstance(roles, list) else set()
 
 
 def _expected_bytes(manifest: Manifest, dump: Path) -> int:

@@ -58,6 +58,8 @@ def program(folder: Path, name: str) -> Path:
 def environment() -> dict[str, str]:
     """Our environment without another project's virtual environment in it."""
     env = {**os.environ, "UV_PYTHON_DOWNLOADS": "never"}
+    # Trust whom the machine trusts, as pip does: uv brings its own list of authorities.
+    env.setdefault("UV_SYSTEM_CERTS", "true")
     env.pop("VIRTUAL_ENV", None)
     return env
 

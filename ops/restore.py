@@ -24,11 +24,13 @@ from ops.dialects import dialect_of
 from ops.dialects.base import Dialect, Replacement
 from ops.errors import (
     BadArchive,
+    Busy,
     MismatchFound,
     NeedsHuman,
     NotConfirmed,
     OpsError,
     Refused,
+    Unavailable,
 )
 from ops.journal import Journal, Step, journals_of
 from ops.locks import target_lock
@@ -212,7 +214,16 @@ def _is_done_after_all(
 ) -> bool:
     """After an error: find out by looking whether the swap happened; clean up if not."""
     if journal.step is Step.SWAPPING:
-        dialect.settle(target.engine, journal)
+        try:
+            dialect.settle(target.engine, journal)
+        except (Busy, Unavailable) as unsure:
+            raise OpsError(
+                "The restore was interrupted in its last step, and the database does not say "
+                "yet whether it is in place.",
+                "It is found out before anything else is restored. Nothing is lost: the "
+                "database is either as before or as in the backup, and the other one is kept.",
+                unsure.detail,
+            ) from unsure
         if journal.is_done:
             return True
     elif not journal.is_settled:

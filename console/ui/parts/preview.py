@@ -45,7 +45,10 @@ def _tables(preview: Preview) -> None:
     lost = sum(max(0, (c.now or 0) - (c.after or 0)) for c in changed)
     back = sum(max(0, (c.after or 0) - (c.now or 0)) for c in changed)
     if not changed:
-        st.markdown("Every table has as many rows in the backup as it has now.")
+        st.markdown(
+            "Every table has as many rows in the backup as it has now. "
+            "(Rows that were changed since, but not added or deleted, do not show in numbers.)"
+        )
     else:
         about = "" if all(c.now_exact for c in preview.changes if c.exists_now) else "about "
         st.markdown(

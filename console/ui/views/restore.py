@@ -17,6 +17,7 @@ from console.uploads import list_uploads, remove_upload
 from ops import Catalog, UndoPoint, delete_undo_point, dialect_of, preview_restore, undo_points
 from ops.target import Target
 
+_BEGUN = "restores_begun"
 _KEPT, _UPLOAD = "A backup kept here", "A ZIP from this computer"
 
 
@@ -86,9 +87,12 @@ def _confirm(target: Target, path: Path) -> None:
         "else's. I know where it comes from and trust it."
     )
     st.markdown(f"To replace the database **{plain(name)}**, type its name.")
-    typed = st.text_input("Name of the database", key=f"confirm-{path.name}", autocomplete="off")
+    begun = st.session_state.get(_BEGUN, 0)  # a new field each time: one yes is for one restore
+    key = f"confirm-{path.name}-{begun}"
+    typed = st.text_input("Name of the database", key=key, autocomplete="off")
     ready = allowed and trusted and typed == name and not is_busy(target)
     if st.button("Restore now", type="primary", disabled=not ready):
+        st.session_state[_BEGUN] = begun + 1
         start_job("restore", target, {"archive": str(path), "trust_foreign": not preview.made_here})
     if allowed and not ready:
         st.caption("The button works once everything above is filled in and nothing else runs.")

@@ -71,7 +71,7 @@ def is_damaged(path: Path) -> bool:
     if not path.exists():
         return True
     try:
-        with reading(path) as connection:
+        with reading(path, timeout=BUSY_DEADLINE_SECONDS) as connection:
             connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
     except Unavailable as error:
         # The subclass OperationalError tells of locks and rights, not of damage.
@@ -86,7 +86,7 @@ def stage(path: Path, dump: Path) -> Replacement:
     page_size = inspect("check", dump)["page_size"]
     notes: tuple[str, ...] = ()
     if not is_damaged(path):
-        with reading(path) as live:
+        with reading(path, timeout=BUSY_DEADLINE_SECONDS) as live:
             mode = live.execute("PRAGMA journal_mode").fetchone()[0]
             live_page_size = live.execute("PRAGMA page_size").fetchone()[0]
         if mode == "wal" and live_page_size != page_size:
@@ -116,7 +116,7 @@ def swap(
     if is_damaged(path):
         _swap_into_damaged(path, Path(replacement.location), keep, journal, progress)
         return None
-    with reading(path) as live:
+    with reading(path, timeout=BUSY_DEADLINE_SECONDS) as live:
         cookie = live.execute("PRAGMA schema_version").fetchone()[0]
         mode = live.execute("PRAGMA journal_mode").fetchone()[0]
     source = Path(replacement.location)
@@ -162,12 +162,19 @@ class _Writer:
 
     def run(self) -> None:
         """Copy, commit, checkpoint. Raises Busy or Cancelled with nothing changed."""
-        with reading(self._source, frozen=True) as source, writing(self._live, timeout=1) as live:
+        patience = BUSY_DEADLINE_SECONDS
+        with (
+            reading(self._source, frozen=True) as source,
+            writing(self._live, timeout=patience) as live,
+        ):
             live.execute("PRAGMA synchronous=FULL")
             live.execute("PRAGMA cache_size=-65536")
+            # While copying, `_step` keeps the deadline; it is asked once a second.
+            live.execute("PRAGMA busy_timeout=1000")
             pages = source.execute("PRAGMA page_count").fetchone()[0]
             step = min(_PAGES_PER_STEP, pages - 1)
             source.backup(live, pages=step, progress=self._step, sleep=0.01)
+            live.execute(f"PRAGMA busy_timeout={patience * 1000}")
             live.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             found = live.execute("PRAGMA quick_check(1)").fetchone()[0]
         if found != "ok":
@@ -256,7 +263,9 @@ def settle(path: Path, journal: Journal) -> None:
         path.with_name(path.name + ".restoring").unlink(missing_ok=True)
         journal.advance(Step.ROLLED_BACK if is_damaged(path) else Step.DONE)
         return
-    with writing(path) as live:  # opening it lets SQLite roll back what was half written
+    with writing(
+        path, timeout=BUSY_DEADLINE_SECONDS
+    ) as live:  # opening it lets SQLite roll back what was half written
         cookie = live.execute("PRAGMA schema_version").fetchone()[0]
     before = int(journal.facts["cookie"])
     if cookie == before or not keep.exists():  # nothing is committed before the copy is kept

@@ -58,7 +58,7 @@ class TooManyAttempts(OpsError):
         unit = "second" if self.seconds == 1 else "seconds"
         super().__init__(
             f"Too many wrong passwords. Wait {self.seconds} {unit}, then try again.",
-            "A sign-in link works at once.",
+            "A link from the command `ops-console link`, run beside the console, works at once.",
         )
 
 

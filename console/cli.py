@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -95,6 +96,7 @@ def _run_job(kind: str, target: Target, params: Mapping[str, Any]) -> Mapping[st
 @click.version_option(package_name="ops-console")
 def main() -> None:
     """Look after a SQLite or PostgreSQL database, and the Redis beside it."""
+    os.umask(0o077)  # what the console writes is for its own user only
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     logging.getLogger("ops.jobs").setLevel(logging.CRITICAL)  # its errors are answered below
 
@@ -108,6 +110,17 @@ def serve(host: str | None, port: int | None) -> None:
         from console.web.serve import serve as run
 
         run(console(), host=host, port=port)
+
+
+@main.command("link")
+def link() -> None:
+    """Print a link that signs in once, for who has lost the password."""
+    with _answering(False):
+        from console.accounts import make_sign_in_link_token
+
+        settings = console().settings
+        token = make_sign_in_link_token()
+        click.echo(f"http://{settings.host}:{settings.port}/login?token={token}")
 
 
 @main.command()

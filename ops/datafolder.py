@@ -23,7 +23,7 @@ class DataFolder:
     def __init__(self, root: Path) -> None:
         self.root = root.expanduser().resolve()
         try:
-            self.root.mkdir(parents=True, exist_ok=True)
+            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.root):
                 pass
         except OSError as cause:

@@ -57,7 +57,8 @@ def preview_restore(target: Target, archive_path: Path, folder: DataFolder) -> P
     check_kind(dialect, archive)
     manifest, problem = archive.manifest, ""
     live: tuple[LiveRows, ...] = ()
-    notices = dialect.restore_notices(engine, manifest, folder.root)
+    made_here = is_sealed(manifest, seal_key(folder.seal_key_path))
+    notices = dialect.restore_notices(engine, manifest, folder.root, foreign=not made_here)
     try:
         live = dialect.live_rows(engine)
     except Unavailable as error:
@@ -66,7 +67,7 @@ def preview_restore(target: Target, archive_path: Path, folder: DataFolder) -> P
     taken = taken if taken.tzinfo else taken.replace(tzinfo=UTC)
     return Preview(
         manifest,
-        is_sealed(manifest, seal_key(folder.seal_key_path)),
+        made_here,
         taken,
         datetime.now(UTC) - taken,
         _changes(live, manifest),

@@ -107,13 +107,16 @@ def restore_backup(
         settle_target(target, folder)
         archive = read_archive(archive_path)
         check_kind(dialect, archive)
-        if not trust_foreign and not is_sealed(archive.manifest, seal_key(folder.seal_key_path)):
+        foreign = not is_sealed(archive.manifest, seal_key(folder.seal_key_path))
+        if foreign and not trust_foreign:
             raise NotConfirmed(
                 "This backup was not made by this console, so it may contain commands of "
                 "somebody else's.",
                 "Restore it only if you trust where it comes from, and say so explicitly.",
             )
-        refuse_if_told(dialect.restore_notices(engine, archive.manifest, workspace))
+        refuse_if_told(
+            dialect.restore_notices(engine, archive.manifest, workspace, foreign=foreign)
+        )
 
         def make_ready(journal: Journal) -> Replacement:
             dump = workspace / f"staged{dialect.entry_suffix}"

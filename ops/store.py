@@ -87,6 +87,7 @@ sign_in_links: Final = Table(
 
 def open_store(path: Path) -> Engine:
     """The store at `path`, its tables made where they are missing."""
+    path.touch(mode=0o600)  # before SQLite does: its side files take the mode of the file
     engine = create_engine(URL.create("sqlite", database=str(path)), connect_args={"timeout": 30})
 
     @event.listens_for(engine, "connect")
@@ -97,5 +98,4 @@ def open_store(path: Path) -> Engine:
         cursor.close()
 
     metadata.create_all(engine)
-    path.chmod(0o600)
     return engine

@@ -16,7 +16,9 @@ from ops.errors import SettingsError
 
 _DRIVERS = {"postgresql": "postgresql+psycopg2", "postgres": "postgresql+psycopg2"}
 _SECRET_IN_URL = re.compile(r"(?<=://)([^/@\s:]*):[^@\s]*@")
-_SECRET_KEYS = re.compile(r"(?i)\b(password|sslpassword|passwd|pwd)=('[^']*'|[^&\s]+)")
+_SECRET_KEYS = re.compile(
+    r"(?i)\b(password|sslpassword|passwd|pwd)\s*=\s*('[^']*'|\"[^\"]*\"|[^&\s]+)"
+)
 
 
 def redact(text: str) -> str:
@@ -66,6 +68,11 @@ class Target:
                 "postgresql://user:password@host:5432/database "
                 "(special characters in the password percent-encoded, such as %40 for @).",
             ) from None
+        if "@" in (parsed.host or ""):
+            raise SettingsError(
+                f"The address of database {name!r} holds an @ that belongs to its password.",
+                "Write %40 for each @ inside the password.",
+            )
         if backend not in known_backends():
             raise SettingsError(
                 f"Database {name!r} is of the kind {backend!r}, which the console does not know.",

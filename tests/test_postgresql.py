@@ -11,7 +11,16 @@ from pathlib import Path
 import pytest
 from sqlalchemy.engine import make_url
 
-from ops import DataFolder, OpsError, Target, create_backup, restore_backup, undo_restore
+from ops import (
+    DataFolder,
+    OpsError,
+    Target,
+    create_backup,
+    dialect_of,
+    get_health_report,
+    restore_backup,
+    undo_restore,
+)
 from ops.errors import PreflightRefused, Unavailable
 from tests.archives import assert_nothing_left
 from tests.databases import PASSWORD, ROLE, PostgreSQLDatabase
@@ -296,3 +305,22 @@ def test_the_password_file_goes_with_the_work(
     archive = create_backup(database.target, folder).archive
     restore_backup(database.target, archive, folder)
     assert list(place.iterdir()) == []
+
+
+def test_a_function_of_anothers_does_not_run_with_the_consoles_rights(
+    database: PostgreSQLDatabase, folder: DataFolder
+) -> None:
+    """Whoever may create in a schema of the search path could shadow the server's functions."""
+    database.run("CREATE TABLE witness (who text)")
+    database.run(
+        "CREATE FUNCTION public.format(text, name, name) RETURNS text LANGUAGE plpgsql AS "
+        "$$ BEGIN INSERT INTO public.witness VALUES (current_user); "
+        "RETURN pg_catalog.format($1, $2, $3); END $$"
+    )
+    engine = database.target.engine
+    dialect = dialect_of(engine)
+    dialect.sizes(engine)
+    dialect.live_rows(engine)
+    get_health_report(engine)
+    create_backup(database.target, folder)
+    assert database.rows("SELECT * FROM witness") == []

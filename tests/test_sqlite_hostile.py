@@ -98,3 +98,21 @@ def test_an_endless_view_holds_nothing_up(
     create_backup(file.target, folder)
     assert time.monotonic() - began < 20
     assert file.rows("SELECT i FROM endless LIMIT 1") == [(1,)]
+
+
+def test_a_rule_that_never_ends_does_not_hold_the_database(
+    file: SQLiteDatabase, folder: DataFolder, tmp_path: Path
+) -> None:
+    source = tmp_path / "rule.db"
+    endless = "printf('%.*c', 40000000, 'a') NOT LIKE '%' || printf('%.*c', 40000, 'a') || 'b'"
+    with closing(sqlite3.connect(source, isolation_level=None)) as connection:
+        connection.execute(f"CREATE TABLE t (x, CHECK ({endless}))")
+        connection.execute("PRAGMA ignore_check_constraints=ON")
+        connection.execute("INSERT INTO t VALUES (1)")
+    tables = [{"name": "t", "rows": 1}]
+    archive = _foreign(source.read_bytes(), tmp_path, tables=tables)
+    started = time.monotonic()
+    result = restore_backup(file.target, archive, folder, trust_foreign=True)
+    assert time.monotonic() - started < 10
+    assert result.undo is not None
+    assert file.rows("SELECT x FROM t") == [(1,)]

@@ -9,14 +9,17 @@ import json
 from datetime import datetime
 from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from ops.errors import BadArchive, NotABackup
 
 SCHEMA_VERSION: Final = 2
 MANIFEST_NAME: Final = "manifest.json"
-MANIFEST_LIMIT: Final = 16 << 20
+MANIFEST_LIMIT: Final = 4 << 20
 """Bytes; 5,000 tables need about half a megabyte."""
+
+_MOST_TABLES: Final = 50_000
+_MOST_CONTENTS: Final = 8
 
 Whole = Annotated[int, Field(ge=0, lt=1 << 63)]
 """A count or a size; larger ones no database has."""
@@ -27,7 +30,7 @@ class TableRows(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    name: str = Field(max_length=300)
+    name: str
     rows: Whole
     checksum: str | None = None
 
@@ -63,12 +66,19 @@ class Manifest(BaseModel):
     version: str = Field("", max_length=100)
     created_at: datetime
     db_backend: str = Field(max_length=40)
-    contents: Any = None
+    contents: list[str] | None = None
     label: str = Field("", max_length=200)
     database: DatabaseInfo | None = None
-    entries: tuple[EntryProof, ...] = ()
-    tables: tuple[TableRows, ...] | None = None
-    seal: str | None = None
+    entries: tuple[EntryProof, ...] = Field(default=(), max_length=8)
+    tables: tuple[TableRows, ...] | None = Field(default=None, max_length=_MOST_TABLES)
+    seal: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+
+    @field_validator("contents", mode="before")
+    @classmethod
+    def _names_only(cls, told: Any) -> list[str] | None:
+        """Version 1 put anything here; only names mean something."""
+        names = isinstance(told, list) and all(isinstance(name, str) for name in told)
+        return told if names and len(told) <= _MOST_CONTENTS else None
 
     @property
     def has_proof(self) -> bool:
@@ -132,7 +142,8 @@ def _check_promises(manifest: Manifest) -> None:
     names = [table.name for table in manifest.tables or ()]
     if len(names) != len(set(names)):
         raise BadArchive("This backup's description names a table twice.")
-    if manifest.schema_version == SCHEMA_VERSION and not (manifest.has_proof and manifest.database):
+    complete = manifest.has_proof and manifest.database and manifest.contents is not None
+    if manifest.schema_version == SCHEMA_VERSION and not complete:
         raise BadArchive(
             "This backup's description lacks the proof that its format promises.",
             "It was changed after it was made. Use another copy of the backup.",

@@ -161,7 +161,8 @@ def _check_frame(path: Path) -> None:
     if at + 22 + comment != len(tail):
         raise BadArchive("This file has something attached behind the backup.", USE_ANOTHER)
     if tail[at - 20 : at - 16] == b"PK\x06\x07":
-        count, directory = _read_zip64(path, tail[at - 20 : at], count, directory)
+        place = size - len(tail) + at - 20  # of the locator; the record stands right before
+        count, directory = _read_zip64(path, tail[at - 20 : at], place, count, directory)
     if count > _MAX_ENTRIES or directory > _MAX_DIRECTORY:
         raise BadArchive(
             "This ZIP holds more files than a backup does.",
@@ -169,10 +170,18 @@ def _check_frame(path: Path) -> None:
         )
 
 
-def _read_zip64(path: Path, locator: bytes, count: int, directory: int) -> tuple[int, int]:
-    """Entries and directory size of a ZIP over 4 GB, where the short record cannot hold them."""
+def _read_zip64(
+    path: Path, locator: bytes, place: int, count: int, directory: int
+) -> tuple[int, int]:
+    """Entries and directory size of a ZIP over 4 GB, where the short record cannot hold them.
+
+    Python reads the record right before the locator, so it must stand just there.
+    """
+    told = struct.unpack("<Q", locator[8:16])[0]
+    if told != place - 56:
+        raise zipfile.BadZipFile("zip64 record is not where it should be")
     with path.open("rb") as file:
-        file.seek(struct.unpack("<Q", locator[8:16])[0])
+        file.seek(told)
         record = file.read(56)
     if record[:4] != b"PK\x06\x06" or len(record) < 56:
         raise zipfile.BadZipFile("zip64 record missing")

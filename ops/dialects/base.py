@@ -216,8 +216,11 @@ class Dialect(ABC):
     # -- restoring -------------------------------------------------------------
 
     @abstractmethod
-    def restore_notices(self, engine: Engine, manifest: Manifest, workspace: Path) -> list[Notice]:
-        """What speaks against restoring this archive here. Raises Unavailable."""
+    def restore_notices(
+        self, engine: Engine, manifest: Manifest, workspace: Path, *, foreign: bool
+    ) -> list[Notice]:
+        """What speaks against restoring this archive here; `foreign` ones are not of this
+        console's making. Raises Unavailable."""
 
     @abstractmethod
     def stage(

@@ -123,7 +123,7 @@ def start(home: Installation, kind: str, target: str, who: str, params: Mapping[
     job_id = create(home, kind, target, who, params)
     with (home.folder.logs / "jobs.log").open("ab") as output:
         subprocess.Popen(
-            [sys.executable, "-m", "ops.jobs", job_id],
+            [sys.executable, "-P", "-m", "ops.jobs", job_id],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 from types import FrameType
@@ -15,6 +16,7 @@ from ops.jobs import execute, stop_asked
 def main(job_id: str) -> int:
     """Exit status 0 when the work is done, 1 when it failed or was cancelled."""
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
+    os.umask(0o077)  # what a job writes is for the console's user only
     home = Installation.open()
 
     def stop(_signal: int, _frame: FrameType | None) -> None:

@@ -59,7 +59,7 @@ def _server(sessions: ServerSessions) -> None:
         )
     rows = [
         {
-            "Program": group.application,
+            "Program": plain(group.application),
             "Doing": _STATES.get(group.state, group.state),
             "Connections": group.count,
             "Longest for": _for(group.longest_seconds),
@@ -106,7 +106,7 @@ def _redis() -> None:
         "Things kept": count(told.get("keys")),
         "Look-ups that found something": "–" if rate is None else f"{rate:.0%}",
     }
-    rows = [{"What": name, "Value": str(value)} for name, value in figures.items()]
+    rows = [{"What": name, "Value": plain(str(value))} for name, value in figures.items()]
     st.table(pd.DataFrame(rows), hide_index=True, alt="Figures of Redis.")
     with st.expander("All figures"):
         st.json(dict(told), expanded=True)

@@ -84,7 +84,8 @@ def _confirm(target: Target, path: Path) -> None:
     name = dialect_of(target.engine).database_name(target.engine)
     trusted = preview.made_here or st.checkbox(
         "This backup was not made by this console, so it may contain commands of somebody "
-        "else's. I know where it comes from and trust it."
+        "else's. I know where it comes from and trust it.",
+        key=f"trust-{path.name}",
     )
     st.markdown(f"To replace the database **{plain(name)}**, type its name.")
     begun = st.session_state.get(_BEGUN, 0)  # a new field each time: one yes is for one restore

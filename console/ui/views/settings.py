@@ -9,6 +9,7 @@ from console import accounts
 from console.context import console
 from console.ui.parts.errors import guarded
 from console.ui.parts.session import current_target, session_token, signed_in
+from console.ui.parts.words import plain
 from ops.settings import Settings
 
 
@@ -27,7 +28,9 @@ def draw() -> None:
 
 def _databases() -> None:
     st.subheader("Databases")
-    rows = [{"Name": target.name, "Address": target.masked_url} for target in console().targets]
+    rows = [
+        {"Name": target.name, "Address": plain(target.masked_url)} for target in console().targets
+    ]
     st.table(pd.DataFrame(rows), hide_index=True, alt="The databases and their addresses.")
 
 
@@ -41,7 +44,7 @@ def _values() -> None:
     rows = [
         {
             "Setting": str(field.alias),
-            "Value": _masked(getattr(values, name)),
+            "Value": plain(_masked(getattr(values, name))),
             "Meaning": field.description,
         }
         for name, field in Settings.model_fields.items()

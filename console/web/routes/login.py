@@ -84,7 +84,11 @@ async def _fields(request: Request) -> dict[str, str]:
         body += chunk
         if len(body) > BODY_LIMIT:
             return {}
-    pairs = parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=10)
+    text = body.decode("utf-8", "replace")
+    try:
+        pairs = parse_qs(text, keep_blank_values=True, max_num_fields=10)
+    except ValueError:
+        return {}
     return {name: values[0] for name, values in pairs.items()}
 
 

@@ -85,8 +85,10 @@ class PostgreSQL(Dialect):
     def dump(self, engine: Engine, into: Path, progress: Progress) -> Snapshot:
         return backup.dump(engine, into, progress)
 
-    def restore_notices(self, engine: Engine, manifest: Manifest, workspace: Path) -> list[Notice]:
-        return staging.notices(engine, manifest)
+    def restore_notices(
+        self, engine: Engine, manifest: Manifest, workspace: Path, *, foreign: bool
+    ) -> list[Notice]:
+        return staging.notices(engine, manifest, foreign=foreign)
 
     def stage(
         self, engine: Engine, dump: Path, manifest: Manifest, journal: Journal, progress: Progress

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from psycopg2.extensions import make_dsn
-from sqlalchemy import Connection, Engine, create_engine, text
+from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.dialects.postgresql import psycopg2 as sqlalchemy_psycopg2
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import NullPool
@@ -20,6 +20,11 @@ from ops.target import redact
 APPLICATION: Final = "ops-console"
 """Our sessions show under this name, those of a restore with its journal's id behind it:
 recovery knows by that what a killed restore left at work on the server."""
+
+_SAFE_PATH: Final = "search_path = pg_catalog, pg_temp"
+"""Names in our queries mean the server's own functions and nobody else's: whoever may create
+in a schema of the default path could otherwise put a `format` of their own before it, which
+would run with our rights."""
 
 CONNECT_ARGS: Final = {"application_name": APPLICATION, "connect_timeout": 10}
 
@@ -47,12 +52,20 @@ def own_engine(
 ) -> Engine:
     """An engine of our own beside the caller's, without a pool; `database` may differ."""
     url = engine.url if database is None else engine.url.set(database=database)
-    return create_engine(
+    own = create_engine(
         url,
         poolclass=NullPool,
         connect_args={**CONNECT_ARGS, "application_name": application},
         isolation_level="AUTOCOMMIT" if autocommit else "READ COMMITTED",
     )
+    event.listen(own, "connect", _take_safe_path)
+    return own
+
+
+def _take_safe_path(connection: Any, _record: object) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(f"SET {_SAFE_PATH}")
+    connection.commit()
 
 
 @contextmanager
@@ -71,9 +84,16 @@ def connected(
 
 @contextmanager
 def pooled(engine: Engine) -> Iterator[Connection]:
-    """A connection of the caller's own pool, for short looks; errors translated."""
+    """A connection of the caller's own pool, for short looks; errors translated.
+
+    In one transaction, which leaves nothing behind in the caller's session.
+    """
     with translated(), engine.connect() as connection:
-        yield connection.execution_options(isolation_level="AUTOCOMMIT")
+        looking = connection.execution_options(isolation_level="READ COMMITTED")
+        with looking.begin():
+            looking.exec_driver_sql("SET TRANSACTION READ ONLY")
+            looking.exec_driver_sql(f"SET LOCAL {_SAFE_PATH}")
+            yield looking
 
 
 @contextmanager

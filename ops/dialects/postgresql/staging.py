@@ -82,7 +82,7 @@ def archive_major(manifest: Manifest) -> int:
     return int(found[1]) if found else 0
 
 
-def notices(engine: Engine, manifest: Manifest) -> list[Notice]:
+def notices(engine: Engine, manifest: Manifest, *, foreign: bool) -> list[Notice]:
     """Rights, tools, leftovers that forbid a rename, extensions that are missing."""
     found = []
     with connected(engine) as connection:
@@ -90,7 +90,7 @@ def notices(engine: Engine, manifest: Manifest) -> list[Notice]:
             tools_for(server_major(connection), archive_major(manifest))
         except PreflightRefused as refusal:
             found.append(Notice(NoticeLevel.REFUSE, refusal.message, refusal.hint))
-        found += _rights(connection)
+        found += _rights(connection, foreign=foreign)
         wanted = str(manifest.database.details.get("extensions", "")) if manifest.database else ""
         missing = list(connection.execute(text(_MISSING_EXTENSIONS), {"wanted": wanted}).scalars())
         if missing:
@@ -101,9 +101,22 @@ def notices(engine: Engine, manifest: Manifest) -> list[Notice]:
     return found
 
 
-def _rights(connection: Connection) -> list[Notice]:
+def _rights(connection: Connection, *, foreign: bool) -> list[Notice]:
     row = connection.execute(text(_RIGHTS)).mappings().one()
     found = []
+    if foreign and row["superuser"]:
+        message = (
+            "This backup was not made by this console, and commands in it would run with the "
+            "rights of the server's administrator, whom the console signs in as."
+        )
+        hint = "Give the console a user of its own that owns the database and is no superuser."
+        found.append(Notice(NoticeLevel.REFUSE, message, hint))
+    elif foreign:
+        message = (
+            "This backup was not made by this console. Commands in it may do whatever the "
+            "console's user may do, to the database in use as well."
+        )
+        found.append(Notice(NoticeLevel.WARN, message, "Go on only if you trust its maker."))
     if not row["may_create"]:
         message = "The console's user may not create the database in which a backup is checked."
         hint = f"As the server's administrator, run: ALTER ROLE {row['role']} CREATEDB;"

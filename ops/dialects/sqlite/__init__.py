@@ -75,7 +75,9 @@ class SQLite(Dialect):
     def dump(self, engine: Engine, into: Path, progress: Progress) -> Snapshot:
         return backup.dump(file_of(engine), into, progress)
 
-    def restore_notices(self, engine: Engine, manifest: Manifest, workspace: Path) -> list[Notice]:
+    def restore_notices(
+        self, engine: Engine, manifest: Manifest, workspace: Path, *, foreign: bool
+    ) -> list[Notice]:
         return restore.notices(file_of(engine), manifest, workspace)
 
     def stage(

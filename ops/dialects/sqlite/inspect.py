@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -21,7 +22,9 @@ def inspect(verb: str, path: Path, *arguments: str) -> dict[str, Any]:
     command = [sys.executable, "-I", str(wary.__file__), verb, str(path), *arguments]
     limit = wary.DEADLINE_SECONDS + 30
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=limit, check=False)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=limit, check=False, env=_bare()
+        )
     except subprocess.TimeoutExpired:
         raise _refusal("it took longer than the limit") from None
     if done.returncode != 0:
@@ -30,6 +33,12 @@ def inspect(verb: str, path: Path, *arguments: str) -> dict[str, Any]:
     if "problem" in answer:
         raise _refusal(answer["problem"])
     return answer
+
+
+def _bare() -> dict[str, str]:
+    """An environment without the console's secrets."""
+    needed = ("PATH", "LD_LIBRARY_PATH", "TMPDIR", "SYSTEMROOT")
+    return {name: os.environ[name] for name in needed if name in os.environ}
 
 
 def _refusal(detail: str) -> BadArchive:

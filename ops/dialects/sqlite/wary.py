@@ -20,11 +20,12 @@ _MEMORY_BYTES: Final = 1 << 30
 _STEPS_BETWEEN_LOOKS: Final = 100_000
 
 TABLES: Final = """
-SELECT name FROM pragma_table_list
-WHERE schema = 'main' AND type IN ('table', 'shadow') AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'
+SELECT name FROM sqlite_schema
+WHERE type = 'table' AND rootpage > 0 AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'
 ORDER BY name
 """
-"""Real tables only: a view could be made to run for ever, a virtual table runs code."""
+"""Real tables only: a view could be made to run for ever, and a virtual table, which has no
+root page, runs code. Listing tables by pragma_table_list would open every view."""
 
 
 def quoted(name: str) -> str:

@@ -194,7 +194,7 @@ def test_rows_that_no_backup_would_hold(pg: RealPostgres, db: str, plain_role: s
     url = as_role(pg, db, plain_role)
     found = look(url, "reads_everything")
     assert found.level is Level.NOW
-    assert "hides some records of letters" in found.sentence
+    assert "hides some records of public.letters" in found.sentence
     pg.query(found.fix.split("run: ")[1])
     assert look(url, "reads_everything").level is Level.GOOD
 

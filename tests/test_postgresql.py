@@ -193,7 +193,7 @@ def test_hidden_rows_are_refused_with_the_grant(
     database.run("SELECT lo_unlink(oid) FROM pg_largeobject_metadata")
     with _role(database, "IN ROLE pg_read_all_data") as target:
         _refused_until_granted(
-            database, lambda: create_backup(target, folder), "hides rows of customer "
+            database, lambda: create_backup(target, folder), "hides rows of public.customer "
         )
 
 
@@ -208,7 +208,7 @@ def test_a_table_whose_rules_bind_its_owner_too(
     database: PostgreSQLDatabase, folder: DataFolder
 ) -> None:
     database.run("ALTER TABLE customer FORCE ROW LEVEL SECURITY")
-    with pytest.raises(PreflightRefused, match="hides rows of customer"):
+    with pytest.raises(PreflightRefused, match=r"hides rows of public.customer"):
         create_backup(database.target, folder)
 
 

@@ -32,7 +32,10 @@ _BOMB_RATIO: Final = 900
 _BOMB_FLOOR: Final = 256 << 20
 _TAIL: Final = 22 + 65535 + 20
 
-USE_ANOTHER = "Use another copy of the backup, or make a new one."
+USE_ANOTHER = (
+    "Use another copy of the backup, or an older backup. A new backup would only hold the "
+    "database as it is now."
+)
 
 
 @dataclass(frozen=True)

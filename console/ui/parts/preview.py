@@ -17,8 +17,8 @@ _BOXES = {
 }
 
 
-def draw_preview(preview: Preview) -> bool:
-    """Draw it all; False where something speaks against restoring."""
+def draw_preview(preview: Preview, live_name: str) -> bool:
+    """Draw it all; False where something speaks against restoring the database `live_name`."""
     database = preview.manifest.database
     st.markdown(
         f"The backup shows **{plain(database.name if database else 'a database')}** as it was on "
@@ -26,6 +26,12 @@ def draw_preview(preview: Preview) -> bool:
         f"**{span(preview.age)}** since then will no longer be there "
         "(it stays in the undo copy)."
     )
+    if database and database.name != live_name:
+        st.error(
+            f"**This is a backup of another database: {plain(database.name)}, not "
+            f"{plain(live_name)}.** Restoring it replaces {plain(live_name)} with something else.",
+            icon=":material/warning:",
+        )
     if preview.live_problem:
         st.warning(plain(preview.live_problem), icon=":material/warning:")
     for note in preview.notes:
@@ -42,18 +48,23 @@ def draw_preview(preview: Preview) -> bool:
 
 def _tables(preview: Preview) -> None:
     changed = [c for c in preview.changes if c.now != c.after or c.exists_now != c.exists_after]
-    lost = sum(max(0, (c.now or 0) - (c.after or 0)) for c in changed)
-    back = sum(max(0, (c.after or 0) - (c.now or 0)) for c in changed)
-    if not changed:
+    counted = [c for c in changed if c.now_exact or not c.exists_now]
+    lost = sum(max(0, (c.now or 0) - (c.after or 0)) for c in counted)
+    back = sum(max(0, (c.after or 0) - (c.now or 0)) for c in counted)
+    if any(c.exists_now and not c.now_exact for c in preview.changes):
+        st.markdown(
+            "The database is large, so its rows were not counted while you wait: what the "
+            "table says of now is a rough guess, and small changes do not show in it."
+        )
+    elif not changed:
         st.markdown(
             "Every table has as many rows in the backup as it has now. "
             "(Rows that were changed since, but not added or deleted, do not show in numbers.)"
         )
     else:
-        about = "" if all(c.now_exact for c in preview.changes if c.exists_now) else "about "
         st.markdown(
-            f"{len(changed)} of {len(preview.changes)} tables change: {about}{lost:,} rows fewer "
-            f"in some, {about}{back:,} rows more in others."
+            f"{len(changed)} of {len(preview.changes)} tables change: {lost:,} rows go, "
+            f"{back:,} rows come back."
         )
     frame = pd.DataFrame([_row(change) for change in changed or preview.changes])
     st.dataframe(frame, hide_index=True, alt="Rows of each table now and after the restore.")
@@ -66,8 +77,8 @@ def _row(change: TableChange) -> dict[str, str]:
         effect = "disappears"
     elif not change.exists_now:
         effect = "comes back"
-    elif change.now is None:
-        effect = "not known"
+    elif change.now is None or not change.now_exact:
+        effect = "not counted"
     elif change.now != change.after:
         effect = f"{(change.after or 0) - change.now:+,}"
     return {

@@ -79,9 +79,9 @@ def _uploaded() -> Path | None:
 def _confirm(target: Target, path: Path) -> None:
     preview = preview_restore(target, path, console().folder)
     st.subheader("2. See what will change")
-    allowed = draw_preview(preview)
-    st.subheader("3. Say yes")
     name = dialect_of(target.engine).database_name(target.engine)
+    allowed = draw_preview(preview, name)
+    st.subheader("3. Say yes")
     trusted = preview.made_here or st.checkbox(
         "This backup was not made by this console, so it may contain commands of somebody "
         "else's. I know where it comes from and trust it.",
@@ -91,7 +91,9 @@ def _confirm(target: Target, path: Path) -> None:
     begun = st.session_state.get(_BEGUN, 0)  # a new field each time: one yes is for one restore
     key = f"confirm-{path.name}-{begun}"
     typed = st.text_input("Name of the database", key=key, autocomplete="off")
-    ready = allowed and trusted and typed == name and not is_busy(target)
+    ready = (
+        allowed and trusted and typed.strip().casefold() == name.casefold() and not is_busy(target)
+    )
     if st.button("Restore now", type="primary", disabled=not ready):
         st.session_state[_BEGUN] = begun + 1
         start_job("restore", target, {"archive": str(path), "trust_foreign": not preview.made_here})

@@ -5,6 +5,7 @@ it announces (draft, fsync, rename, fsync of the folder).
 
     PREPARED → STAGING → STAGED → VERIFIED → SWAPPING → DONE
                    any of the first five → ROLLED_BACK
+                   what no rule covers → CLOSED, by a person's choice
 """
 
 from __future__ import annotations
@@ -31,9 +32,10 @@ class Step(StrEnum):
     SWAPPING = "swapping"
     DONE = "done"
     ROLLED_BACK = "rolled back"
+    CLOSED = "closed by a person"
 
 
-SETTLED = (Step.DONE, Step.ROLLED_BACK)
+SETTLED = (Step.DONE, Step.ROLLED_BACK, Step.CLOSED)
 
 
 @dataclass
@@ -41,7 +43,8 @@ class Journal:
     """One restore or undo of one target.
 
     `facts` are the dialect's own: names, oids, cookies by which it knows what it finds.
-    `undo` is the former live database (`location`, `size_bytes`) while it is kept.
+    `undo` is what is kept beside the live database (`location`, `size_bytes`): the former
+    live one, or for the verb "beside" the one to look at.
     """
 
     path: Path
@@ -63,7 +66,8 @@ class Journal:
     def begin(
         cls, folder: DataFolder, target: str, backend: str, verb: str, source: str
     ) -> Journal:
-        """Write a new journal: `verb` is "restore" or "undo", `source` what is restored."""
+        """Write a new journal: `verb` is "restore", "undo", or what an archive is staged for
+        without a swap ("beside", "compare"); `source` is what is staged."""
         journal = cls(folder.journals, target, backend, verb, source)
         journal.path = folder.journals / f"{journal.id}.json"
         journal.write()

@@ -1,4 +1,5 @@
-"""At start-up: settle what a crash left, before anything new begins."""
+"""After a crash: settle what it left, before anything new begins; where no rule says how,
+show a person what there is and do what they choose."""
 
 from __future__ import annotations
 
@@ -6,12 +7,14 @@ import logging
 
 from ops.catalog import Catalog
 from ops.datafolder import DataFolder
-from ops.errors import Busy, OpsError
+from ops.dialects import dialect_of
+from ops.dialects.base import Stuck
+from ops.errors import Busy, NeedsHuman, OpsError, Refused
 from ops.installation import Installation
-from ops.journal import journals_of
+from ops.journal import Journal, journals_of
 from ops.locks import target_lock
-from ops.restore import expire_undo_points, settle_target
 from ops.target import Target
+from ops.undo import expire_undo_points, use_up
 
 log = logging.getLogger(__name__)
 
@@ -35,3 +38,58 @@ def settle_all(home: Installation) -> None:
 def unsettled(target: Target, folder: DataFolder) -> bool:
     """Whether an interrupted restore of this target still waits to be settled."""
     return any(not journal.is_settled for journal in journals_of(folder, target.name))
+
+
+def settle_target(target: Target, folder: DataFolder) -> None:
+    """Finish or roll back what a crash interrupted. Call it under the target's lock.
+
+    Raises:
+        NeedsHuman: a state that no rule covers; nothing else may run on the target.
+    """
+    dialect = dialect_of(target.engine)
+    journals = journals_of(folder, target.name)
+    for journal in journals:
+        if not journal.is_settled:
+            dialect.settle(target.engine, journal)
+        if journal.verb == "undo" and journal.is_done:
+            for used in journals:
+                if used.id == journal.source and used.undo is not None:
+                    use_up(target, used)
+
+
+def look_stuck(target: Target, folder: DataFolder) -> tuple[Journal, Stuck] | None:
+    """The interrupted restore that only a person can decide about, with what there is;
+    None where there is none. What a rule covers is settled on the way.
+
+    Raises:
+        Busy, Unavailable: it cannot be told at the moment.
+    """
+    with target_lock(folder, target.name):
+        try:
+            settle_target(target, folder)
+        except NeedsHuman:
+            journal = _unsettled_journal(target, folder)
+            return journal, dialect_of(target.engine).look_stuck(target.engine, journal)
+    return None
+
+
+def take_way_out(target: Target, folder: DataFolder, journal_id: str, way: str) -> None:
+    """Do what a person chose for a stuck restore.
+
+    Raises:
+        Refused: that choice is no longer there.
+        Busy, Unavailable: nothing was changed.
+    """
+    with target_lock(folder, target.name):
+        journal = _unsettled_journal(target, folder)
+        if journal.id != journal_id:
+            raise Refused("This restore has been settled meanwhile.", "Look at the page anew.")
+        dialect_of(target.engine).take_way_out(target.engine, journal, way)
+        log.warning("%s: a person chose %r for the restore %s", target.name, way, journal.id)
+
+
+def _unsettled_journal(target: Target, folder: DataFolder) -> Journal:
+    for journal in journals_of(folder, target.name):
+        if not journal.is_settled:
+            return journal
+    raise Refused("There is no interrupted restore to decide about.", "Look at the page anew.")

@@ -131,7 +131,8 @@ class SQLiteDatabase(LiveDatabase):
 
     def neighbours(self) -> set[str]:
         mine = {self.path.name + end for end in ("", "-wal", "-shm", "-journal")}
-        return {path.name for path in self.path.parent.glob(f"{self.path.name}*")} - mine
+        found = self.path.parent.glob(f"{self.path.stem}*")
+        return {str(path) for path in found if path.name not in mine}
 
     def tables_in_dump(self, dump: Path) -> dict[str, int]:
         with closing(sqlite3.connect(dump)) as connection:
@@ -140,7 +141,7 @@ class SQLiteDatabase(LiveDatabase):
             return {name: _one(connection, f"SELECT count(*) FROM {_q(name)}") for name in names}
 
     def close(self) -> None:
-        for path in self.path.parent.glob(f"{self.path.name}*"):
+        for path in self.path.parent.glob(f"{self.path.stem}*"):
             path.unlink()
 
     def _open(self) -> sqlite3.Connection:

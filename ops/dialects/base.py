@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -145,6 +145,49 @@ class Replacement:
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class TableShape:
+    """Columns of a table with their declared types, in their order, and its primary key."""
+
+    columns: Mapping[str, str]
+    key: tuple[str, ...] = ()
+
+
+class RowSource(ABC):
+    """The rows of one database as of one moment, for comparing two databases."""
+
+    @abstractmethod
+    def tables(self) -> dict[str, TableShape]:
+        """Every real table, by the name that manifests use."""
+
+    @abstractmethod
+    def marks(
+        self, table: str, key: tuple[str, ...], columns: tuple[str, ...]
+    ) -> Iterator[tuple[int, int]]:
+        """A hash of `key` and one of `columns` for every row, in their ascending order.
+
+        64 bits each: with 10 million rows a wrong answer has odds of about 1 in 400,000.
+        """
+
+
+@dataclass(frozen=True)
+class WayOut:
+    """One safe thing that a person may choose where no rule decides."""
+
+    id: str
+    title: str
+    explanation: str
+
+
+@dataclass(frozen=True)
+class Stuck:
+    """What an interrupted restore left that no rule covers: what there is, in words, and the
+    choices, the most careful first."""
+
+    found: tuple[str, ...]
+    ways: tuple[WayOut, ...]
+
+
 class Dialect(ABC):
     """One kind of database. Every method takes an SQLAlchemy engine and translates
     driver errors into `ops.errors` at its own door."""
@@ -236,6 +279,26 @@ class Dialect(ABC):
         """The exact rows of every table of a staged replacement."""
 
     @abstractmethod
+    def open_rows(
+        self, engine: Engine, staged: Replacement | None
+    ) -> AbstractContextManager[RowSource]:
+        """The rows of a staged replacement, or of the live database where it is None.
+
+        Raises Unavailable; PreflightRefused where nothing can be staged here.
+        """
+
+    @abstractmethod
+    def keep_beside(self, engine: Engine, staged: Replacement, journal: Journal) -> Replacement:
+        """Keep a staged replacement as a database of its own beside the live one.
+
+        Raises PreflightRefused where nothing can be staged here.
+        """
+
+    @abstractmethod
+    def address_of(self, engine: Engine, kept: Replacement) -> str:
+        """Where programs find a kept replacement: a URL or path, without the password."""
+
+    @abstractmethod
     def discard(self, engine: Engine, replacement: Replacement) -> None:
         """Remove a staged replacement or an undo point that is no longer wanted."""
 
@@ -256,3 +319,12 @@ class Dialect(ABC):
 
         Raises NeedsHuman when no rule covers what was found; then nothing was touched.
         """
+
+    @abstractmethod
+    def look_stuck(self, engine: Engine, journal: Journal) -> Stuck:
+        """What there is where `settle` raised NeedsHuman. Touches nothing."""
+
+    @abstractmethod
+    def take_way_out(self, engine: Engine, journal: Journal, way: str) -> None:
+        """Do what a person chose among the `ways` of `look_stuck`; the journal is settled
+        then. Raises Refused when the choice is no longer there."""

@@ -16,11 +16,13 @@ from ops.dialects.base import (
     Notice,
     PoolStats,
     Replacement,
+    RowSource,
     ServerSessions,
     SizeReport,
     Snapshot,
+    Stuck,
 )
-from ops.dialects.postgresql import backup, figures, staging
+from ops.dialects.postgresql import backup, figures, rows, staging, stuck
 from ops.dialects.postgresql import swap as swapping
 from ops.dialects.postgresql.connect import (
     CONNECT_ARGS,
@@ -30,6 +32,7 @@ from ops.dialects.postgresql.connect import (
 )
 from ops.journal import Journal
 from ops.progress import Progress
+from ops.target import redact
 
 
 class PostgreSQL(Dialect):
@@ -104,6 +107,18 @@ class PostgreSQL(Dialect):
     def count_rows(self, engine: Engine, staged: Replacement) -> tuple[TableRows, ...]:
         return staging.count_rows(engine, staged)
 
+    def open_rows(
+        self, engine: Engine, staged: Replacement | None
+    ) -> AbstractContextManager[RowSource]:
+        return rows.open_rows(engine, staged)
+
+    def keep_beside(self, engine: Engine, staged: Replacement, journal: Journal) -> Replacement:
+        rows.staged_database(staged)
+        return staged  # it stands beside the live one already
+
+    def address_of(self, engine: Engine, kept: Replacement) -> str:
+        return redact(engine.url.set(database=kept.location).render_as_string())
+
     def discard(self, engine: Engine, replacement: Replacement) -> None:
         staging.drop(engine, replacement.location)
 
@@ -115,3 +130,9 @@ class PostgreSQL(Dialect):
 
     def settle(self, engine: Engine, journal: Journal) -> None:
         swapping.settle(engine, journal)
+
+    def look_stuck(self, engine: Engine, journal: Journal) -> Stuck:
+        return stuck.look(engine, journal)
+
+    def take_way_out(self, engine: Engine, journal: Journal, way: str) -> None:
+        stuck.take(engine, journal, way)

@@ -75,10 +75,7 @@ def swap(
         live_oid, staged_oid = oid_of(connection, live), oid_of(connection, replacement.location)
         if live_oid is None or staged_oid is None:
             raise OpsError("The database to put in place is gone. Nothing was changed.")
-        size = connection.execute(
-            text("SELECT pg_database_size(oid) FROM pg_database WHERE oid = :oid"),
-            {"oid": live_oid},
-        ).scalar()
+    size = _size_of(engine, live)
     journal.advance(
         Step.SWAPPING,
         live=live,
@@ -103,7 +100,14 @@ def swap(
             f"ALTER DATABASE {quoted(live)} WITH ALLOW_CONNECTIONS true",
         ):
             run_plain(connection, statement)
-    return Replacement(parked, int(size or 0), {"oid": live_oid})
+    return Replacement(parked, size, {"oid": live_oid})
+
+
+def _size_of(engine: Engine, name: str) -> int:
+    """Bytes of the database of that name; 0 where there is none."""
+    query = text("SELECT pg_database_size(oid) FROM pg_database WHERE datname = :name")
+    with maintenance(engine) as connection:
+        return int(connection.execute(query, {"name": name}).scalar() or 0)
 
 
 @contextmanager
@@ -180,7 +184,7 @@ def settle(engine: Engine, journal: Journal) -> None:
         if live_now is not None and live_now == facts["live_oid"]:
             run_plain(connection, f"ALTER DATABASE {quoted(live)} WITH ALLOW_CONNECTIONS true")
     if live_now is not None and live_now == facts["live_oid"]:
-        if journal.verb == "restore":
+        if journal.verb != "undo":
             drop(engine, staged)
         journal.advance(Step.ROLLED_BACK)
     elif (
@@ -188,7 +192,7 @@ def settle(engine: Engine, journal: Journal) -> None:
         and live_now == facts.get("staged_oid")
         and parked_now == facts["live_oid"]
     ):
-        journal.keep_undo(parked, 0, int(facts["undo_days"]))
+        journal.keep_undo(parked, _size_of(engine, parked), int(facts["undo_days"]))
         journal.advance(Step.DONE)
     else:
         raise NeedsHuman(

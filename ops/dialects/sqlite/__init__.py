@@ -17,11 +17,13 @@ from ops.dialects.base import (
     Notice,
     PoolStats,
     Replacement,
+    RowSource,
     ServerSessions,
     SizeReport,
     Snapshot,
+    Stuck,
 )
-from ops.dialects.sqlite import backup, figures, restore
+from ops.dialects.sqlite import backup, figures, restore, rows, stuck
 from ops.dialects.sqlite.connect import file_of
 from ops.dialects.sqlite.inspect import inspect
 from ops.journal import Journal
@@ -90,6 +92,18 @@ class SQLite(Dialect):
         counted = inspect("count", Path(staged.location))["tables"]
         return tuple(TableRows(name=name, rows=rows) for name, rows in counted)
 
+    def open_rows(
+        self, engine: Engine, staged: Replacement | None
+    ) -> AbstractContextManager[RowSource]:
+        path = Path(staged.location) if staged else file_of(engine)
+        return rows.open_rows(path, in_use=staged is None)
+
+    def keep_beside(self, engine: Engine, staged: Replacement, journal: Journal) -> Replacement:
+        return restore.keep_beside(file_of(engine), staged, journal)
+
+    def address_of(self, engine: Engine, kept: Replacement) -> str:
+        return f"sqlite:///{kept.location}"
+
     def discard(self, engine: Engine, replacement: Replacement) -> None:
         Path(replacement.location).unlink(missing_ok=True)
 
@@ -101,3 +115,9 @@ class SQLite(Dialect):
 
     def settle(self, engine: Engine, journal: Journal) -> None:
         restore.settle(file_of(engine), journal)
+
+    def look_stuck(self, engine: Engine, journal: Journal) -> Stuck:
+        return stuck.look(file_of(engine), journal)
+
+    def take_way_out(self, engine: Engine, journal: Journal, way: str) -> None:
+        stuck.take(file_of(engine), journal, way)

@@ -23,25 +23,31 @@ def inspect(verb: str, path: Path, *arguments: str) -> dict[str, Any]:
     limit = wary.DEADLINE_SECONDS + 30
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=limit, check=False, env=_bare()
+            command,
+            capture_output=True,
+            text=True,
+            timeout=limit,
+            check=False,
+            env=bare_environment(),
         )
     except subprocess.TimeoutExpired:
-        raise _refusal("it took longer than the limit") from None
+        raise refusal("it took longer than the limit") from None
     if done.returncode != 0:
-        raise _refusal(done.stderr.strip()[-500:] or f"exit status {done.returncode}")
+        raise refusal(done.stderr.strip()[-500:] or f"exit status {done.returncode}")
     answer: dict[str, Any] = json.loads(done.stdout)
     if "problem" in answer:
-        raise _refusal(answer["problem"])
+        raise refusal(answer["problem"])
     return answer
 
 
-def _bare() -> dict[str, str]:
+def bare_environment() -> dict[str, str]:
     """An environment without the console's secrets."""
     needed = ("PATH", "LD_LIBRARY_PATH", "TMPDIR", "SYSTEMROOT")
     return {name: os.environ[name] for name in needed if name in os.environ}
 
 
-def _refusal(detail: str) -> BadArchive:
+def refusal(detail: str) -> BadArchive:
+    """A file in which SQLite found damage, or which ran into a limit."""
     return BadArchive(
         "The database inside this backup is damaged or not a SQLite database.",
         "Use another copy of the backup.",

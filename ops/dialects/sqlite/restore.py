@@ -27,6 +27,9 @@ from ops.progress import Progress
 
 BUSY_DEADLINE_SECONDS: Final = 60
 _LOOK_SECONDS: Final = 600
+_PATIENCE_BYTES: Final = 300 << 20
+_BYTES_PER_SECOND: Final = 90 << 20
+"""Measured: putting 1 GiB in place takes 6 to 12 s; many programs wait 5 s and give up."""
 _NOT_LOOKED: Final = "not looked at"
 _PAGES_PER_STEP: Final = 200
 _FEWEST_PAGES: Final = 2
@@ -57,6 +60,17 @@ def notices(path: Path, manifest: Manifest, workspace: Path) -> list[Notice]:
                     "Delete old backups or make room on the disk.",
                 )
             )
+    size = max(staged, total_bytes(path))
+    if size > _PATIENCE_BYTES:
+        found.append(
+            Notice(
+                NoticeLevel.WARN,
+                "The database is large: programs that use it have to wait for up to "
+                f"{size // _BYTES_PER_SECOND + 1} seconds while the backup is put in place, and "
+                "many give up after 5. What they had saved before is safe.",
+                "Stop those programs for that long, or restore when nobody works with them.",
+            )
+        )
     if is_damaged(path):
         found.append(
             Notice(
@@ -99,6 +113,17 @@ def stage(path: Path, dump: Path) -> Replacement:
                 "row numbers that no table declares may differ.",
             )
     return Replacement(str(dump), dump.stat().st_size, notes=notes)
+
+
+def keep_beside(live: Path, staged: Replacement, journal: Journal) -> Replacement:
+    """Copy the staged file, which goes with the workspace, to a name beside the live file."""
+    kept = live.with_name(f"{live.stem}__look_{journal.id}{live.suffix or '.db'}")
+    draft = kept.with_name(kept.name + ".part")
+    journal.advance(Step.VERIFIED, beside=str(kept), beside_draft=str(draft))
+    shutil.copyfile(staged.location, draft)
+    draft.chmod(0o600)
+    replace_durably(draft, kept)
+    return Replacement(str(kept), kept.stat().st_size)
 
 
 def _set_header_mode(file: Path, mode: str) -> None:
@@ -271,6 +296,9 @@ def _swap_into_damaged(
 def settle(path: Path, journal: Journal) -> None:
     """Decide by the schema cookie: the backup API sets it to the live one's plus one."""
     if journal.step is not Step.SWAPPING:
+        for fact in ("beside", "beside_draft"):
+            if fact in journal.facts:
+                Path(str(journal.facts[fact])).unlink(missing_ok=True)
         journal.advance(Step.ROLLED_BACK)
         return
     keep = Path(str(journal.facts["keep"]))

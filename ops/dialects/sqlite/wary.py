@@ -1,19 +1,23 @@
 """Looking into a SQLite file that may be hostile. A program of its own, standard library only.
 
-`python -I wary.py check|count|resize FILE` prints one JSON object. A file from outside can
+`python -I wary.py check|count|resize FILE` prints one JSON object; `rows FILE` answers requests
+about rows until its input ends. A file from outside can
 hold views that never end and structures that make SQLite read for hours; here it runs into
 a memory limit, a CPU limit and a deadline instead of holding up the console.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sqlite3
+import struct
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 DEADLINE_SECONDS: Final = 1800
 _MEMORY_BYTES: Final = 1 << 30
@@ -54,8 +58,9 @@ def _limit_resources() -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (DEADLINE_SECONDS, DEADLINE_SECONDS))
 
 
-def _open_wary(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(f"{path.as_uri()}?mode=ro&immutable=1", uri=True)
+def _open_wary(path: Path, *, in_use: bool = False) -> sqlite3.Connection:
+    flags = "mode=ro" if in_use else "mode=ro&immutable=1"
+    connection = sqlite3.connect(f"{path.as_uri()}?{flags}", uri=True, isolation_level=None)
     ends = time.monotonic() + DEADLINE_SECONDS
     connection.set_progress_handler(lambda: time.monotonic() > ends, _STEPS_BETWEEN_LOOKS)
     for setting in ("trusted_schema=OFF", "cell_size_check=ON", "mmap_size=0"):
@@ -89,11 +94,75 @@ def _resize(path: Path, page_size: str) -> dict[str, Any]:
     return {}
 
 
+ROW: Final = struct.Struct("<cqq")
+"""One answer about rows: `r` with the hashes of key and row, or `e` at the end of a table."""
+
+
+def _rows(path: Path, state: str) -> None:
+    """Answer each line of stdin: the shapes of all tables as a line of JSON, or the rows of
+    one table as `ROW` records in ascending order."""
+    with closing(_open_wary(path, in_use=state == "live")) as connection:
+        if connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal":
+            connection.execute("BEGIN")  # one moment for all; it keeps nobody from writing
+        connection.text_factory = bytes  # a text need not be valid
+        for line in sys.stdin:
+            asked = json.loads(line)
+            if asked is None:
+                print(json.dumps(_shapes(connection)), flush=True)
+            else:
+                _send_rows(connection, sys.stdout.buffer, **asked)
+
+
+def _shapes(connection: sqlite3.Connection) -> dict[str, Any]:
+    """For every real table its columns with their types, and its primary key."""
+    found = {}
+    for (name,) in connection.execute(TABLES).fetchall():
+        table = name.decode()
+        told = connection.execute("SELECT name, type, pk FROM pragma_table_xinfo(?)", (table,))
+        columns = [(column.decode(), kind.decode(), place) for column, kind, place in told]
+        key = sorted((place, column) for column, _, place in columns if place)
+        found[table] = {
+            "columns": {column: kind for column, kind, _ in columns},
+            "key": [column for _, column in key],
+        }
+    return found
+
+
+def _send_rows(
+    connection: sqlite3.Connection, into: BinaryIO, table: str, key: list[str], columns: list[str]
+) -> None:
+    """Sorted in a database of its own on disk: a table may be larger than memory."""
+    names = ", ".join(quoted(column) for column in [*key, *columns]) or "1"
+    query = f"SELECT {names} FROM {quoted(table)}"  # nosec B608: a name cannot be a parameter
+    with closing(sqlite3.connect("", isolation_level=None)) as sorting:
+        sorting.execute("CREATE TABLE marks (key INTEGER, row INTEGER)")
+        sorting.execute("BEGIN")
+        rows = connection.execute(query)
+        sorting.executemany("INSERT INTO marks VALUES (?, ?)", _marks(rows, len(key)))
+        for row_key, row in sorting.execute("SELECT key, row FROM marks ORDER BY 1, 2"):
+            into.write(ROW.pack(b"r", row_key, row))
+    into.write(ROW.pack(b"e", 0, 0))
+    into.flush()
+
+
+def _marks(rows: Iterator[tuple[Any, ...]], key: int) -> Iterator[tuple[int, int]]:
+    for row in rows:
+        yield _mark(row[:key]), _mark(row[key:])
+
+
+def _mark(values: tuple[Any, ...]) -> int:
+    digest = hashlib.blake2b(repr(values).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big", signed=True)
+
+
 def main(arguments: list[str]) -> int:
     """The process's entry: verb, file, further arguments."""
     verb, path, *rest = arguments
     verbs = {"check": _check, "count": _count, "resize": _resize}
     _limit_resources()
+    if verb == "rows":
+        _rows(Path(path), *rest)
+        return 0
     try:
         answer = verbs[verb](Path(path), *rest)  # type: ignore[operator]
     except (sqlite3.Error, MemoryError, OSError) as cause:

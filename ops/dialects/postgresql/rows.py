@@ -1,0 +1,90 @@
+"""The rows of a database as hashes, by which two databases are compared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import Connection, Engine, text
+
+from ops.dialects.base import Replacement, RowSource, TableShape
+from ops.dialects.postgresql.backup import COUNTED_TABLES
+from ops.dialects.postgresql.connect import connected, translated
+from ops.dialects.postgresql.names import quoted, run_plain
+from ops.errors import PreflightRefused
+
+_AS_TEXT: Final = """
+SET LOCAL TimeZone = 'UTC'; SET LOCAL DateStyle = 'ISO'; SET LOCAL IntervalStyle = 'postgres';
+SET LOCAL extra_float_digits = 1; SET LOCAL bytea_output = 'hex'; SET LOCAL row_security = off
+"""
+"""Equal values must read equal, whatever the two databases set for themselves."""
+
+_STREAMED: Final = {"no_parameters": True, "stream_results": True, "max_row_buffer": 10_000}
+
+_SHAPES: Final = f"""
+SELECT t.name, a.attname, format_type(a.atttypid, a.atttypmod) AS type,
+       coalesce(a.attnum = ANY (k.conkey), false) AS in_key
+FROM ({COUNTED_TABLES}) AS t(name)
+JOIN pg_attribute a ON a.attrelid = CAST(t.name AS regclass) AND a.attnum > 0
+  AND NOT a.attisdropped
+LEFT JOIN pg_constraint k ON k.conrelid = a.attrelid AND k.contype = 'p'
+ORDER BY t.name, a.attnum
+"""
+
+
+class _Rows(RowSource):
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def tables(self) -> dict[str, TableShape]:
+        return shapes(self._connection)
+
+    def marks(
+        self, table: str, key: tuple[str, ...], columns: tuple[str, ...]
+    ) -> Iterator[tuple[int, int]]:
+        # The table's name comes quoted from the catalogue.
+        query = f"SELECT {_mark(key)}, {_mark(columns)} FROM {table} ORDER BY 1, 2"  # nosec B608
+        with translated():
+            found = self._connection.exec_driver_sql(query, execution_options=_STREAMED)
+            yield from ((row_key, row) for row_key, row in found)
+
+
+def _mark(columns: tuple[str, ...]) -> str:
+    names = ", ".join(quoted(column) for column in columns)
+    return f"hashtextextended(CAST(ROW({names}) AS text), 0)"
+
+
+def shapes(connection: Connection) -> dict[str, TableShape]:
+    """Columns and primary key of every table that manifests count."""
+    with translated():
+        found = connection.execute(text(_SHAPES)).all()
+    columns: dict[str, dict[str, str]] = {}
+    keys: dict[str, tuple[str, ...]] = {}
+    for table, column, kind, in_key in found:
+        columns.setdefault(table, {})[column] = kind
+        if in_key:
+            keys[table] = (*keys.get(table, ()), column)
+    return {name: TableShape(columns[name], keys.get(name, ())) for name in columns}
+
+
+@contextmanager
+def open_rows(engine: Engine, staged: Replacement | None) -> Iterator[RowSource]:
+    """All tables as of one moment, on a connection of its own."""
+    database = staged_database(staged) if staged else None
+    with connected(engine, database, autocommit=False) as connection:
+        connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
+        run_plain(connection, _AS_TEXT)
+        yield _Rows(connection)
+
+
+def staged_database(staged: Replacement) -> str:
+    """The staging database's name. Raises PreflightRefused where there could be none."""
+    if Path(staged.location).is_absolute():
+        raise PreflightRefused(
+            "The console's user may not create databases, so a backup cannot be brought to life "
+            "beside the database in use.",
+            "As the server's administrator, give it the right CREATEDB.",
+        )
+    return staged.location

@@ -18,6 +18,7 @@ from pathlib import Path
 from secrets import token_hex
 
 from ops.datafolder import DataFolder, replace_durably
+from ops.errors import NeedsHuman
 
 Fact = str | int
 
@@ -119,10 +120,23 @@ class Journal:
 
 
 def journals_of(folder: DataFolder, target: str) -> list[Journal]:
-    """The journals of one target, newest first. Raises ValueError on a damaged one."""
-    found = [Journal.read(path) for path in folder.journals.glob("*.json")]
+    """The journals of one target, newest first. Raises NeedsHuman on a damaged one."""
+    found = [_read_or_ask(path) for path in folder.journals.glob("*.json")]
     mine = [journal for journal in found if journal.target == target]
     return sorted(mine, key=lambda journal: journal.id, reverse=True)
+
+
+def _read_or_ask(path: Path) -> Journal:
+    try:
+        return Journal.read(path)
+    except (ValueError, TypeError, KeyError) as cause:
+        raise NeedsHuman(
+            f"The note of a restore, {path.name}, is damaged, so it is not known whether that "
+            "restore was finished.",
+            f"Nothing was touched. Look at the database; if it is as it should be, move the file "
+            f"{path} to another place.",
+            detail=f"{type(cause).__name__}: {cause}",
+        ) from cause
 
 
 def _now() -> str:

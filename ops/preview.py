@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from ops.archive.manifest import Manifest
+from ops.archive.manifest import Manifest, TableRows
 from ops.catalog import read_archive
 from ops.datafolder import DataFolder
 from ops.dialects import dialect_of
@@ -19,7 +19,8 @@ from ops.target import Target
 
 @dataclass(frozen=True)
 class TableChange:
-    """Rows of one table now and after; None where it is not there, or not known."""
+    """Rows of one table now and after; None where it is not there, or not known. The columns
+    are those that only one of the two has."""
 
     name: str
     now: int | None
@@ -27,6 +28,8 @@ class TableChange:
     after: int | None
     exists_now: bool
     exists_after: bool
+    columns_lost: tuple[str, ...] = ()
+    columns_back: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -81,16 +84,22 @@ def _changes(live: tuple[LiveRows, ...], manifest: Manifest) -> tuple[TableChang
     if manifest.tables is None:
         return ()
     now = {row.name: row for row in live}
-    after = {table.name: table.rows for table in manifest.tables}
+    after = {table.name: table for table in manifest.tables}
     names = sorted(now.keys() | after.keys())
-    return tuple(
-        TableChange(
-            name,
-            now[name].rows if name in now else None,
-            now[name].exact if name in now else False,
-            after.get(name),
-            name in now,
-            name in after,
-        )
-        for name in names
+    return tuple(_change(name, now.get(name), after.get(name)) for name in names)
+
+
+def _change(name: str, now: LiveRows | None, after: TableRows | None) -> TableChange:
+    columns_now = now.columns if now else ()
+    columns_after = after.columns if after else None
+    told = bool(now and columns_after is not None)
+    return TableChange(
+        name,
+        now.rows if now else None,
+        now.exact if now else False,
+        after.rows if after else None,
+        now is not None,
+        after is not None,
+        tuple(c for c in columns_now if told and c not in (columns_after or ())),
+        tuple(c for c in columns_after or () if told and c not in columns_now),
     )

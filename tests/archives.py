@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from ops import DataFolder
-from ops.archive.manifest import MANIFEST_NAME
+from ops.archive.manifest import MANIFEST_NAME, TableRows
 from ops.catalog import Catalog
 from ops.journal import journals_of
 from tests.databases import LiveDatabase
@@ -73,6 +73,11 @@ def of_version_1(archive: Path, into: Path) -> Path:
     return packed(
         into, {MANIFEST_NAME: json.dumps(old).encode(), entry: content, "config.json": config}
     )
+
+
+def counts(tables: Iterable[TableRows]) -> dict[str, int]:
+    """The rows of every table by its name."""
+    return {table.name: table.rows for table in tables}
 
 
 def unpacked_into(archive: Path, folder: Path) -> Path:

@@ -9,7 +9,7 @@ from pathlib import Path
 import psycopg2
 import pytest
 
-from ops import DataFolder, Progress, create_backup, undo_points
+from ops import DataFolder, Progress, create_backup, preview_restore, undo_points
 from ops.beside import databases_beside, restore_beside
 from ops.compare import TableDifference, compare_archive, count_differences
 from ops.errors import Cancelled, NotConfirmed
@@ -111,3 +111,17 @@ def test_rows_are_paired_by_their_key() -> None:
     after = [(1, 10), (2, 21), (3, 30), (4, 40), (6, 60)]
     assert count_differences(now, after) == (2, 2, 1)
     assert count_differences([], []) == (0, 0, 0)
+
+
+def test_a_preview_names_tables_and_columns_that_differ(
+    live: LiveDatabase, folder: DataFolder
+) -> None:
+    archive = create_backup(live.target, folder).archive
+    live.drift()
+    preview = preview_restore(live.target, archive, folder)
+    changes = {change.name.removeprefix(live.table("")): change for change in preview.changes}
+    assert (changes["orders"].now, changes["orders"].after) == (135, 200)
+    assert not changes["added"].exists_after
+    grown = changes["tree" if live.backend == "sqlite" else "bulk"]
+    assert (grown.columns_lost, grown.columns_back) == (("colour",), ())
+    assert changes["customer"].columns_lost == changes["customer"].columns_back == ()

@@ -86,9 +86,7 @@ def test_a_name_that_is_gone_is_given_back(
         assert database.fingerprint() == before
         assert points == []
     else:
-        assert database.rows("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") == [
-            (0,)
-        ]
+        assert database.rows("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") == [(0,)]
         assert [point.location for point in points] == [aside]
         undo_restore(database.target, folder)
         assert database.fingerprint() == before

@@ -15,8 +15,11 @@ from ops.errors import BadArchive, NotABackup
 
 SCHEMA_VERSION: Final = 2
 MANIFEST_NAME: Final = "manifest.json"
-MANIFEST_LIMIT: Final = 4 << 20
-"""Bytes; 5,000 tables need about half a megabyte."""
+MANIFEST_LIMIT: Final = 16 << 20
+"""Bytes; 5,000 tables with 20 columns each need about 3 MB."""
+
+MOST_COLUMNS: Final = 100_000
+"""Beyond so many, their names are left out: they would need more than the limit."""
 
 _MOST_TABLES: Final = 50_000
 _MOST_CONTENTS: Final = 8
@@ -26,13 +29,14 @@ Whole = Annotated[int, Field(ge=0, lt=1 << 63)]
 
 
 class TableRows(BaseModel):
-    """The exact rows of one table at the snapshot."""
+    """The exact rows of one table at the snapshot, and the names of its columns."""
 
     model_config = ConfigDict(frozen=True)
 
     name: str
     rows: Whole
     checksum: str | None = None
+    columns: tuple[str, ...] | None = None
 
 
 class EntryProof(BaseModel):

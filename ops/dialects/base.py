@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from sqlalchemy import Engine
 
-from ops.archive.manifest import Manifest, TableRows
+from ops.archive.manifest import MOST_COLUMNS, Manifest, TableRows
 from ops.progress import Progress
 
 if TYPE_CHECKING:
@@ -71,6 +71,7 @@ class LiveRows:
     name: str
     rows: int | None
     exact: bool
+    columns: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -151,6 +152,20 @@ class TableShape:
 
     columns: Mapping[str, str]
     key: tuple[str, ...] = ()
+
+
+def with_columns(
+    tables: tuple[TableRows, ...], shapes: Mapping[str, TableShape]
+) -> tuple[TableRows, ...]:
+    """The counted tables with the names of their columns, unless there are too many."""
+    if sum(len(shape.columns) for shape in shapes.values()) > MOST_COLUMNS:
+        return tables
+    return tuple(
+        table.model_copy(update={"columns": tuple(shapes[table.name].columns)})
+        if table.name in shapes
+        else table
+        for table in tables
+    )
 
 
 class RowSource(ABC):

@@ -15,22 +15,14 @@ from typing import Final
 from sqlalchemy import Connection, Engine, text
 
 from ops.archive.manifest import TableRows
-from ops.dialects.base import Notice, NoticeLevel, Snapshot
+from ops.dialects.base import Notice, NoticeLevel, Snapshot, with_columns
 from ops.dialects.postgresql.connect import APPLICATION, ToolAccess, connected, translated
+from ops.dialects.postgresql.names import PLAIN
+from ops.dialects.postgresql.rows import COUNTED_TABLES, shapes
 from ops.dialects.postgresql.tools import ClientTools, tools_for
 from ops.errors import OpsError, PreflightRefused, ToolFailed
 from ops.programs import run
 from ops.progress import Progress
-
-COUNTED_TABLES: Final = """
-SELECT format('%I.%I', n.nspname, c.relname)
-FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind = 'r' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
-  AND NOT EXISTS (SELECT 1 FROM pg_depend d
-                  WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
-ORDER BY 1
-"""
-"""Ordinary tables and partitions; what belongs to an extension is made by the extension."""
 
 UNREADABLE: Final = """
 SELECT format('%I.%I', n.nspname, c.relname)
@@ -162,6 +154,7 @@ def dump(engine: Engine, into: Path, progress: Progress) -> Snapshot:
         total = max(1, int(details["database_bytes"]))
         _run_pg_dump(engine, connection, tools, snapshot, into, total, progress.within(0, 0.9))
         tables = count_tables(connection, progress.within(0.9, 1))
+        tables = with_columns(tables, shapes(connection))
     return Snapshot(
         _as_datetime(taken_at),
         tables,
@@ -217,11 +210,12 @@ def count_tables(connection: Connection, progress: Progress) -> tuple[TableRows,
     """The exact rows of every table, in this connection's transaction."""
     with translated():
         names = list(connection.execute(text(COUNTED_TABLES)).scalars())
-        plain = connection.execution_options(no_parameters=True)  # a name may hold a %
         counted = []
         for place, name in enumerate(names):
             progress.report(place, len(names), f"Counting rows: {name}")
-            rows = plain.exec_driver_sql(f"SELECT count(*) FROM {name}").scalar()
+            count = f"SELECT count(*) FROM {name}"  # nosec B608: quoted by the catalogue
+            # As it stands: a name may hold a %.
+            rows = connection.exec_driver_sql(count, execution_options=PLAIN).scalar()
             counted.append(TableRows(name=name, rows=int(rows or 0)))
         return tuple(counted)
 

@@ -15,8 +15,9 @@ from ops.dialects.base import (
     SessionGroup,
     SizeReport,
 )
-from ops.dialects.postgresql.backup import COUNTED_TABLES, UNREADABLE, count_tables
+from ops.dialects.postgresql.backup import UNREADABLE, count_tables
 from ops.dialects.postgresql.connect import pooled
+from ops.dialects.postgresql.rows import COUNTED_TABLES, shapes
 from ops.progress import SILENT
 from ops.target import CountingPool
 
@@ -101,11 +102,18 @@ def live_rows(engine: Engine) -> tuple[LiveRows, ...]:
     with pooled(engine) as connection:
         size = connection.execute(text("SELECT pg_database_size(current_database())")).scalar()
         may_count = connection.execute(text(UNREADABLE)).first() is None
+        columns = {name: tuple(shape.columns) for name, shape in shapes(connection).items()}
         if int(size or 0) <= COUNT_LIMIT and may_count:
             counted = count_tables(connection, SILENT)
-            return tuple(LiveRows(table.name, table.rows, exact=True) for table in counted)
+            return tuple(
+                LiveRows(table.name, table.rows, True, columns.get(table.name, ()))
+                for table in counted
+            )
         found = connection.execute(text(_ROWS)).all()
-    return tuple(LiveRows(name, rows if rows >= 0 else None, exact=False) for name, rows in found)
+    return tuple(
+        LiveRows(name, rows if rows >= 0 else None, False, columns.get(name, ()))
+        for name, rows in found
+    )
 
 
 def sessions(engine: Engine) -> ServerSessions:

@@ -10,10 +10,19 @@ from typing import Final
 from sqlalchemy import Connection, Engine, text
 
 from ops.dialects.base import Replacement, RowSource, TableShape
-from ops.dialects.postgresql.backup import COUNTED_TABLES
 from ops.dialects.postgresql.connect import connected, translated
 from ops.dialects.postgresql.names import quoted, run_plain
 from ops.errors import PreflightRefused
+
+COUNTED_TABLES: Final = """
+SELECT format('%I.%I', n.nspname, c.relname)
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind = 'r' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+  AND NOT EXISTS (SELECT 1 FROM pg_depend d
+                  WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
+ORDER BY 1
+"""
+"""Ordinary tables and partitions; what belongs to an extension is made by the extension."""
 
 _AS_TEXT: Final = """
 SET LOCAL TimeZone = 'UTC'; SET LOCAL DateStyle = 'ISO'; SET LOCAL IntervalStyle = 'postgres';

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Final
 
 from ops.archive.manifest import TableRows
-from ops.dialects.base import Notice, NoticeLevel, Snapshot
+from ops.dialects.base import Notice, NoticeLevel, Snapshot, with_columns
 from ops.dialects.sqlite.connect import SIDE_FILES, reading, translated, writing
-from ops.dialects.sqlite.wary import count_tables
+from ops.dialects.sqlite.rows import as_shapes
+from ops.dialects.sqlite.wary import count_tables, shapes
 from ops.progress import Progress
 
 _PAGES_PER_STEP: Final = 2000
@@ -62,6 +63,7 @@ def dump(path: Path, into: Path, progress: Progress) -> Snapshot:
     # Counted on the copy, which is the snapshot; by rule never on a live database.
     with reading(into, frozen=True) as connection:
         tables = tuple(TableRows(name=n, rows=r) for n, r in count_tables(connection))
+        tables = with_columns(tables, as_shapes(shapes(connection)))
         details["quick_check"] = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
     version = sqlite3.sqlite_version
     return Snapshot(taken_at, tables, version, f"SQLite online backup {version}", False, details)

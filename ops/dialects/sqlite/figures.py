@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from ops.dialects.base import LiveRows, RelationSize, SizeReport
 from ops.dialects.sqlite.backup import total_bytes
 from ops.dialects.sqlite.connect import SIDE_FILES, reading
-from ops.dialects.sqlite.wary import TABLES, count_rows, quoted
+from ops.dialects.sqlite.wary import count_rows, quoted, shapes
 
 READ_WHOLE_LIMIT: Final = 128 << 20
 """Bytes up to which a page may read the whole file: dbstat and count(*) then take
@@ -26,8 +27,10 @@ def live_rows(path: Path) -> tuple[LiveRows, ...]:
     """Counted where the file is small, else the highest row number, which is no less."""
     small = total_bytes(path) <= READ_WHOLE_LIMIT
     with reading(path) as connection:
-        names = [row[0] for row in connection.execute(TABLES).fetchall()]
-        return tuple(_rows(connection, name, small) for name in names)
+        return tuple(
+            replace(_rows(connection, name, small), columns=tuple(shape["columns"]))
+            for name, shape in shapes(connection).items()
+        )
 
 
 def _rows(connection: sqlite3.Connection, name: str, small: bool) -> LiveRows:

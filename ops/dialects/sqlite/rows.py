@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from ops.dialects.base import RowSource, TableShape
 from ops.dialects.sqlite import wary
@@ -27,11 +28,7 @@ class _Rows(RowSource):
         line = self._answers.readline()
         if not line:
             raise self._broken()
-        shapes = json.loads(line)
-        return {
-            name: TableShape(shape["columns"], tuple(shape["key"]))
-            for name, shape in shapes.items()
-        }
+        return as_shapes(json.loads(line))
 
     def marks(
         self, table: str, key: tuple[str, ...], columns: tuple[str, ...]
@@ -57,6 +54,11 @@ class _Rows(RowSource):
         self._process.kill()
         assert self._process.stderr
         return refusal(self._process.stderr.read().decode(errors="replace")[-500:])
+
+
+def as_shapes(told: dict[str, Any]) -> dict[str, TableShape]:
+    """What `wary.shapes` tells, as the contract has it."""
+    return {name: TableShape(shape["columns"], tuple(shape["key"])) for name, shape in told.items()}
 
 
 @contextmanager

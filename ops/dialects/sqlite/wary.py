@@ -104,22 +104,20 @@ def _rows(path: Path, state: str) -> None:
     with closing(_open_wary(path, in_use=state == "live")) as connection:
         if connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal":
             connection.execute("BEGIN")  # one moment for all; it keeps nobody from writing
-        connection.text_factory = bytes  # a text need not be valid
         for line in sys.stdin:
             asked = json.loads(line)
             if asked is None:
-                print(json.dumps(_shapes(connection)), flush=True)
+                print(json.dumps(shapes(connection)), flush=True)
             else:
                 _send_rows(connection, sys.stdout.buffer, **asked)
 
 
-def _shapes(connection: sqlite3.Connection) -> dict[str, Any]:
+def shapes(connection: sqlite3.Connection) -> dict[str, Any]:
     """For every real table its columns with their types, and its primary key."""
     found = {}
-    for (name,) in connection.execute(TABLES).fetchall():
-        table = name.decode()
+    for (table,) in connection.execute(TABLES).fetchall():
         told = connection.execute("SELECT name, type, pk FROM pragma_table_xinfo(?)", (table,))
-        columns = [(column.decode(), kind.decode(), place) for column, kind, place in told]
+        columns = told.fetchall()
         key = sorted((place, column) for column, _, place in columns if place)
         found[table] = {
             "columns": {column: kind for column, kind, _ in columns},
@@ -137,6 +135,7 @@ def _send_rows(
     with closing(sqlite3.connect("", isolation_level=None)) as sorting:
         sorting.execute("CREATE TABLE marks (key INTEGER, row INTEGER)")
         sorting.execute("BEGIN")
+        connection.text_factory = bytes  # a text need not be valid
         rows = connection.execute(query)
         sorting.executemany("INSERT INTO marks VALUES (?, ?)", _marks(rows, len(key)))
         for row_key, row in sorting.execute("SELECT key, row FROM marks ORDER BY 1, 2"):

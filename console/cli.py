@@ -32,6 +32,9 @@ HEALTH_EXIT = {
 }
 _WORST_FIRST = (Status.UNHEALTHY, Status.UNKNOWN, Status.DEGRADED, Status.HEALTHY)
 
+_DIFFERENCES = (("lost", "rows go"), ("back", "rows come back"), ("changed", "rows change back"))
+_PRESENCE = (("exists_after", "the table goes"), ("exists_now", "the table comes back"))
+
 
 class Terminal(Progress):
     """A progress bar on a terminal, silence in a pipe."""
@@ -140,18 +143,56 @@ def backup(target: str | None, as_json: bool, label: str) -> None:
 @click.option(
     "--trust-foreign", is_flag=True, help="Also restore a backup that this console did not make."
 )
+@click.option(
+    "--beside", is_flag=True, help="Leave the live database; make a new one beside it to look at."
+)
 def restore(
-    target: str | None, as_json: bool, archive: str, yes: bool, trust_foreign: bool
+    target: str | None, as_json: bool, archive: str, yes: bool, trust_foreign: bool, beside: bool
 ) -> None:
     """Put ARCHIVE (a path, or a name from `list`) in the place of the live database."""
     with _answering(as_json):
         chosen = console().target(target)
         path = _find_archive(chosen, archive)
-        _confirm(chosen, f"replace the database with {path.name}", yes)
         params = {"archive": str(path.absolute()), "trust_foreign": trust_foreign}
+        if beside:
+            made = _run_job("beside", chosen, params)
+            text = f"The backup stands beside the database, until {made['until']}, at:"
+            _tell(as_json, made, "\n".join([text, made["address"], *made["notes"]]))
+            return
+        _confirm(chosen, f"replace the database with {path.name}", yes)
         done = _run_job("restore", chosen, params)
         way_back = "Undo it with: ops-console undo" if done["undo"] else "It cannot be undone."
         _tell(as_json, done, "\n".join(["Restored.", *done["notes"], way_back]))
+
+
+@main.command()
+@_options
+@click.argument("archive")
+@click.option(
+    "--trust-foreign", is_flag=True, help="Also read a backup that this console did not make."
+)
+def compare(target: str | None, as_json: bool, archive: str, trust_foreign: bool) -> None:
+    """Say, row by row, what restoring ARCHIVE would change. Changes nothing."""
+    with _answering(as_json):
+        chosen = console().target(target)
+        path = _find_archive(chosen, archive)
+        params = {"archive": str(path.absolute()), "trust_foreign": trust_foreign}
+        found = _run_job("compare", chosen, params)
+        _tell(as_json, found, "\n".join(_difference_lines(found["tables"])))
+
+
+def _difference_lines(tables: list[dict[str, Any]]) -> Iterator[str]:
+    changed = 0
+    for table in tables:
+        told = [f"{table[what]:,} {word}" for what, word in _DIFFERENCES if table[what]]
+        told += [word for what, word in _PRESENCE if not table[what]]
+        told += [f"column {c} goes" for c in table["columns_lost"]]
+        told += [f"column {c} comes back" for c in table["columns_back"]]
+        told += [f"column {c} has another type" for c in table["columns_retyped"]]
+        if told:
+            changed += 1
+            yield f"{table['name']}: {', '.join(told)}"
+    yield f"{changed} of {len(tables)} tables would change." if changed else "Nothing would change."
 
 
 @main.command()

@@ -13,7 +13,9 @@ A plain library; the console is one of its users.
 """
 
 from ops.backup import BackupResult, create_backup
+from ops.beside import BesideResult, restore_beside
 from ops.catalog import Catalog, CatalogEntry
+from ops.compare import Comparison, compare_archive
 from ops.datafolder import DataFolder
 from ops.dialects import dialect_of
 from ops.errors import OpsError
@@ -28,8 +30,10 @@ from ops.verify import VerifyResult, verify_archive
 
 __all__ = [
     "BackupResult",
+    "BesideResult",
     "Catalog",
     "CatalogEntry",
+    "Comparison",
     "CountingPool",
     "DataFolder",
     "OpsError",
@@ -39,6 +43,7 @@ __all__ = [
     "Target",
     "UndoPoint",
     "VerifyResult",
+    "compare_archive",
     "create_backup",
     "delete_undo_point",
     "dialect_of",
@@ -48,6 +53,7 @@ __all__ = [
     "get_server_sessions",
     "preview_restore",
     "restore_backup",
+    "restore_beside",
     "undo_points",
     "undo_restore",
     "verify_archive",

@@ -94,6 +94,11 @@ class Journal:
         self.write()
 
     @property
+    def begun_at(self) -> datetime:
+        """When it began (UTC)."""
+        return datetime.fromisoformat(self.created_at)
+
+    @property
     def is_settled(self) -> bool:
         """Whether nothing is left to do or to clean up."""
         return self.step in SETTLED

@@ -143,3 +143,23 @@ def _undo(page: Page) -> None:
     page.get_by_role("button", name="Undo", exact=True).click()
     page.get_by_role("button", name="Undo now").click()
     expect(page.get_by_text("Undo finished")).to_be_visible(timeout=SLOW)
+
+
+def test_compare_and_look_before_a_restore(
+    console: RunningConsole, page: Page, database: tuple[str, str, Query]
+) -> None:
+    _, _, query = database
+    _back_up(page)
+    query("DELETE FROM receipts WHERE id > 4990")
+    query("INSERT INTO receipts VALUES (6000, 'new'), (6001, 'newer'), (6002, 'newest')")
+    query("UPDATE receipts SET what = 'changed' WHERE id <= 5")
+    page.goto(f"{console.address}/restore")
+    page.get_by_role("button", name="Compare every row").click()
+    told = "takes away 3 rows that are not in the backup, brings back 10, and changes 5"
+    expect(page.get_by_text(told)).to_be_visible(timeout=SLOW)
+    page.get_by_role("button", name="Look at it first").click()
+    expect(page.get_by_role("heading", name="To look at")).to_be_visible(timeout=SLOW)
+    page.get_by_role("button", name="Delete", exact=True).click()
+    page.get_by_role("button", name="Delete it").click()
+    expect(page.get_by_role("heading", name="To look at")).to_have_count(0, timeout=SLOW)
+    assert query("SELECT count(*) FROM receipts")[0][0] == 4993

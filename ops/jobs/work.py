@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from ops.backup import create_backup
+from ops.beside import restore_beside
+from ops.compare import compare_archive
 from ops.installation import Installation
 from ops.progress import Progress
 from ops.restore import restore_backup, undo_restore
@@ -54,4 +56,39 @@ def _undo(
     return result.as_dict()
 
 
-WORK: Final[dict[str, Work]] = {"backup": _backup, "restore": _restore, "undo": _undo}
+def _beside(
+    home: Installation, target: str, params: Mapping[str, Any], progress: Progress
+) -> dict[str, Any]:
+    """`archive` and `trust_foreign` as for a restore."""
+    result = restore_beside(
+        home.target(target),
+        Path(str(params["archive"])),
+        home.folder,
+        trust_foreign=bool(params.get("trust_foreign")),
+        keep_days=home.settings.undo_days,
+        progress=progress,
+    )
+    return result.as_dict()
+
+
+def _compare(
+    home: Installation, target: str, params: Mapping[str, Any], progress: Progress
+) -> dict[str, Any]:
+    """`archive` and `trust_foreign` as for a restore."""
+    result = compare_archive(
+        home.target(target),
+        Path(str(params["archive"])),
+        home.folder,
+        trust_foreign=bool(params.get("trust_foreign")),
+        progress=progress,
+    )
+    return result.as_dict()
+
+
+WORK: Final[dict[str, Work]] = {
+    "backup": _backup,
+    "restore": _restore,
+    "undo": _undo,
+    "beside": _beside,
+    "compare": _compare,
+}

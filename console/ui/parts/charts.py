@@ -66,3 +66,34 @@ def size_trend(samples: Sequence[tuple[float, int]]) -> None:
     )
     first, last = samples[0][1], samples[-1][1]
     st.altair_chart(chart, alt=f"Size over time: from {size(first)} to {size(last)}.")
+
+
+def change_bars(changes: Sequence[tuple[str, int, int, int]]) -> None:
+    """For each table (name, rows that go, come back, change): one bar in three parts."""
+    shown = sorted(changes, key=lambda change: sum(change[1:]), reverse=True)[:_BARS]
+    kinds = ("Go", "Come back", "Change back")
+    frame = pd.DataFrame(
+        [
+            {"Table": name, "Rows": rows, "What": kind}
+            for name, *numbers in shown
+            for kind, rows in zip(kinds, numbers, strict=True)
+            if rows
+        ]
+    )
+    colours = alt.Scale(domain=list(kinds), range=["#d1495b", "#2a9d6f", "#4c8dd6"])
+    chart = (
+        alt.Chart(frame)
+        .mark_bar(cornerRadiusEnd=3)
+        .encode(
+            x=alt.X("Rows:Q", title="Rows", axis=alt.Axis(tickMinStep=1, tickCount=4)),
+            y=alt.Y("Table:N", sort="-x", title=None, axis=alt.Axis(labelLimit=180)),
+            color=alt.Color("What:N", title=None, scale=colours, legend=alt.Legend(orient="top")),
+            tooltip=["Table", "What", "Rows"],
+        )
+        .properties(height=110 + 32 * len(shown))
+    )
+    told = "; ".join(
+        f"{name}: {lost:,} go, {back:,} come back, {changed:,} change"
+        for name, lost, back, changed in shown
+    )
+    st.altair_chart(chart, alt=f"Rows that a restore changes in each table. {told}")

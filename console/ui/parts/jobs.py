@@ -17,7 +17,13 @@ from ops import jobs
 from ops.jobs import Job, State
 from ops.target import Target
 
-_NAMES = {"backup": "Backup", "restore": "Restore", "undo": "Undo"}
+_NAMES = {
+    "backup": "Backup",
+    "restore": "Restore",
+    "undo": "Undo",
+    "compare": "Comparison",
+    "beside": "Bringing a backup to life",
+}
 _SHOW_ENDED_SECONDS = 15 * 60
 
 
@@ -34,15 +40,16 @@ def is_busy(target: Target) -> bool:
     return any(job.is_active for job in jobs.recent(console(), target.name, limit=3))
 
 
-def job_panel(target: Target, kinds: tuple[str, ...] = ("backup", "restore", "undo")) -> None:
+def job_panel(target: Target, kinds: tuple[str, ...] = tuple(_NAMES)) -> None:
     """The newest job of this target: live while it runs, its outcome for a while after."""
     found = [job for job in jobs.recent(console(), target.name, limit=5) if job.kind in kinds]
     if not found:
         return
-    if found[0].is_active:
-        _running(target, found[0].id)
-    elif time.time() - (found[0].ended or 0) < _SHOW_ENDED_SECONDS:
-        _ended(found[0])
+    with guarded():
+        if found[0].is_active:
+            _running(target, found[0].id)
+        elif time.time() - (found[0].ended or 0) < _SHOW_ENDED_SECONDS:
+            _ended(found[0])
 
 
 @st.fragment(run_every="2s")
@@ -82,11 +89,15 @@ def _ended(job: Job) -> None:
 
 def _outcome(job: Job) -> str:
     result = job.result or {}
+    if job.kind == "compare":
+        return "The result stands below, where the backup is chosen."
     took = span(timedelta(seconds=(job.ended or 0) - (job.started or 0)))
     tables = result.get("tables", [])
     rows = sum(table["rows"] for table in tables)
     if job.kind == "backup":
         return f"{len(tables)} tables, {rows:,} rows, {size(result['size'])}, in {took}."
+    if job.kind == "beside":
+        return f"All {len(tables)} tables are there. Its address stands below."
     if job.kind == "restore" and result.get("proven"):
         return f"All {len(tables)} tables came back with exactly their {rows:,} rows, in {took}."
     if job.kind == "restore":

@@ -22,10 +22,9 @@ def draw_preview(preview: Preview, live_name: str) -> bool:
     database = preview.manifest.database
     st.markdown(
         f"The backup shows **{plain(database.name if database else 'a database')}** as it was on "
-        f"**{plain(local(preview.snapshot_at))}**. Whatever was entered in the "
-        f"**{span(preview.age)}** since then will no longer be there "
-        "(it stays in the undo copy)."
+        f"**{plain(local(preview.snapshot_at))}**, {span(preview.age)} ago."
     )
+    _loss(preview)
     if database and database.name != live_name:
         st.error(
             f"**This is a backup of another database: {plain(database.name)}, not "
@@ -46,8 +45,25 @@ def draw_preview(preview: Preview, live_name: str) -> bool:
     return all(notice.level is not NoticeLevel.REFUSE for notice in preview.notices)
 
 
+def _loss(preview: Preview) -> None:
+    """What is lost, in numbers where they are known."""
+    since = f"You will lose what was entered since {plain(local(preview.snapshot_at))}"
+    losses = [
+        ((change.now or 0) - (change.after or 0), change.name)
+        for change in preview.changes
+        if change.now_exact and (change.now or 0) > (change.after or 0)
+    ]
+    about = ""
+    if losses:
+        most, name = max(losses)
+        about = f": about {count(sum(n for n, _ in losses))} rows"
+        about += f", {count(most)} of them in {plain(name)}" if len(losses) > 1 else ""
+        about += "" if len(losses) > 1 else f" in {plain(name)}"
+    st.markdown(f"**{since}{about}.** It stays in the undo copy, so you can go back.")
+
+
 def _tables(preview: Preview) -> None:
-    changed = [c for c in preview.changes if c.now != c.after or c.exists_now != c.exists_after]
+    changed = [c for c in preview.changes if _differs(c)]
     counted = [c for c in changed if c.now_exact or not c.exists_now]
     lost = sum(max(0, (c.now or 0) - (c.after or 0)) for c in counted)
     back = sum(max(0, (c.after or 0) - (c.now or 0)) for c in counted)
@@ -70,6 +86,11 @@ def _tables(preview: Preview) -> None:
     st.dataframe(frame, hide_index=True, alt="Rows of each table now and after the restore.")
 
 
+def _differs(change: TableChange) -> bool:
+    columns = change.columns_lost or change.columns_back
+    return change.now != change.after or change.exists_now != change.exists_after or bool(columns)
+
+
 def _row(change: TableChange) -> dict[str, str]:
     about = "" if change.now_exact or change.now is None else "about "
     effect = "stays"
@@ -81,6 +102,10 @@ def _row(change: TableChange) -> dict[str, str]:
         effect = "not counted"
     elif change.now != change.after:
         effect = f"{(change.after or 0) - change.now:+,}"
+    columns = [f"without column {name}" for name in change.columns_lost]
+    columns += [f"with column {name} again" for name in change.columns_back]
+    if change.exists_now and change.exists_after and columns:
+        effect = ", ".join([effect, *columns])
     return {
         "Table": change.name,
         "Rows now": f"{about}{count(change.now)}" if change.exists_now else "",

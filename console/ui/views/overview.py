@@ -35,8 +35,8 @@ def draw() -> None:
             _explain_demo()
         if unsettled(target, console().folder):
             st.error(
-                "A restore was interrupted and could not be settled yet. It is settled as soon "
-                "as the database answers and before anything else is restored.",
+                "A restore was interrupted, and how it ended is not settled yet. Open the Restore "
+                "page: it finds out, or asks you. Nothing else is restored before that.",
                 icon=":material/error:",
             )
         _state(target)

@@ -7,18 +7,22 @@ from pathlib import Path
 import streamlit as st
 
 from console.context import console
+from console.ui.parts.comparison import draw_comparison
 from console.ui.parts.errors import guarded
 from console.ui.parts.jobs import is_busy, job_panel, start_job
+from console.ui.parts.kept import draw_databases_beside, draw_undo_points
 from console.ui.parts.preview import draw_preview
 from console.ui.parts.session import current_target, signed_in
+from console.ui.parts.stuck import draw_stuck
 from console.ui.parts.uploader import uploader
-from console.ui.parts.words import ago, local, plain, size
+from console.ui.parts.words import local, plain, size
 from console.uploads import list_uploads, remove_upload
-from ops import Catalog, UndoPoint, delete_undo_point, dialect_of, preview_restore, undo_points
+from ops import Catalog, dialect_of, preview_restore
 from ops.target import Target
 
 _BEGUN = "restores_begun"
 _KEPT, _UPLOAD = "A backup kept here", "A ZIP from this computer"
+_OTHERS = "A backup of another database"
 
 
 def draw() -> None:
@@ -29,9 +33,12 @@ def draw() -> None:
         "Puts a backup in the place of the database. It is checked first, beside the database "
         "in use; only then are the two swapped, and you can undo it afterwards."
     )
-    job_panel(target, ("restore", "undo"))
+    job_panel(target, ("restore", "undo", "compare", "beside"))
     with guarded():
-        _undo_points(target)
+        if draw_stuck(target):
+            return
+        draw_undo_points(target)
+        draw_databases_beside(target)
     st.subheader("1. Choose the backup")
     with guarded():
         path = _choose(target)
@@ -40,8 +47,15 @@ def draw() -> None:
 
 
 def _choose(target: Target) -> Path | None:
-    source = st.radio("Where is it?", [_KEPT, _UPLOAD], horizontal=True)
-    return _kept(target) if source == _KEPT else _uploaded()
+    others = [other for other in console().targets if other.name != target.name]
+    sources = [_KEPT, _UPLOAD, *([_OTHERS] if others else [])]
+    source = st.radio("Where is it?", sources, horizontal=True)
+    if source == _UPLOAD:
+        return _uploaded()
+    if source == _KEPT:
+        return _kept(target)
+    names = [other.name for other in others]
+    return _kept(console().target(st.selectbox("Of which database?", names)))
 
 
 def _kept(target: Target) -> Path | None:
@@ -81,12 +95,14 @@ def _confirm(target: Target, path: Path) -> None:
     st.subheader("2. See what will change")
     name = dialect_of(target.engine).database_name(target.engine)
     allowed = draw_preview(preview, name)
-    st.subheader("3. Say yes")
     trusted = preview.made_here or st.checkbox(
         "This backup was not made by this console, so it may contain commands of somebody "
         "else's. I know where it comes from and trust it.",
         key=f"trust-{path.name}",
     )
+    params = {"archive": str(path), "trust_foreign": not preview.made_here}
+    _look_first(target, path, params, disabled=not (allowed and trusted) or is_busy(target))
+    st.subheader("3. Say yes")
     st.markdown(f"To replace the database **{plain(name)}**, type its name.")
     begun = st.session_state.get(_BEGUN, 0)  # a new field each time: one yes is for one restore
     key = f"confirm-{path.name}-{begun}"
@@ -96,54 +112,24 @@ def _confirm(target: Target, path: Path) -> None:
     )
     if st.button("Restore now", type="primary", disabled=not ready):
         st.session_state[_BEGUN] = begun + 1
-        start_job("restore", target, {"archive": str(path), "trust_foreign": not preview.made_here})
+        start_job("restore", target, params)
     if allowed and not ready:
         st.caption("The button works once everything above is filled in and nothing else runs.")
 
 
-def _undo_points(target: Target) -> None:
-    points = undo_points(target, console().folder)
-    if not points:
-        return
-    st.subheader("Go back")
-    for point in points:
-        with st.container(border=True):
-            before = "the last undo" if point.verb == "undo" else "a restore"
-            st.markdown(
-                f"The database as it was before {before} {ago(point.kept_at)} "
-                f"({plain(local(point.kept_at))}), {size(point.size_bytes)}."
-            )
-            st.caption(f"Kept until {plain(local(point.until))}, then deleted.")
-            with st.container(horizontal=True):
-                if st.button(
-                    "Undo", key=f"undo-{point.id}", icon=":material/undo:", disabled=is_busy(target)
-                ):
-                    _undo(target, point)
-                if st.button("Delete", key=f"drop-{point.id}", icon=":material/delete:"):
-                    _drop(target, point)
-
-
-@st.dialog("Undo?")
-def _undo(target: Target, point: UndoPoint) -> None:
-    st.markdown(
-        f"The database goes back to how it was before {plain(local(point.kept_at))}. "
-        "As it is now, it is kept too, so this can be undone in its turn."
+def _look_first(target: Target, path: Path, params: dict[str, object], *, disabled: bool) -> None:
+    """Two ways to know more before saying yes; neither touches the database in use."""
+    draw_comparison(target, path)
+    with st.container(horizontal=True):
+        if st.button("Compare every row", icon=":material/difference:", disabled=disabled):
+            start_job("compare", target, params)
+        if st.button("Look at it first", icon=":material/visibility:", disabled=disabled):
+            start_job("beside", target, params)
+    st.caption(
+        "“Compare every row” counts exactly what would change. “Look at it first” brings the "
+        "backup to life as a new database beside yours, which you can open. "
+        "Neither changes the database in use."
     )
-    if st.button("Undo now", type="primary"):
-        start_job("undo", target, {"point": point.id})
-
-
-@st.dialog("Give up this way back?")
-def _drop(target: Target, point: UndoPoint) -> None:
-    st.markdown(
-        f"The database as it was before {plain(local(point.kept_at))} will be gone for good. "
-        "The database in use is not touched."
-    )
-    if st.button("Delete it", type="primary"):
-        signed_in()
-        with guarded():
-            delete_undo_point(target, console().folder, point.id)
-            st.rerun()
 
 
 draw()

@@ -21,7 +21,7 @@ def settle_all(home: Installation) -> None:
     the next restore, and `unsettled` tells pages of it."""
     for target in home.targets:
         try:
-            with target_lock(home.folder, target.name):
+            with target_lock(home.folder, target):
                 home.folder.clear_workspaces(target.name)
                 Catalog(home.folder, target.name).remove_drafts()
                 settle_target(target, home.folder)

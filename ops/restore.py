@@ -103,7 +103,7 @@ def restore_backup(
     """
     engine = target.engine
     dialect = dialect_of(engine)
-    with target_lock(folder, target.name), folder.workspace(target.name, "restore") as workspace:
+    with target_lock(folder, target), folder.workspace(target.name, "restore") as workspace:
         settle_target(target, folder)
         archive = read_archive(archive_path)
         check_kind(dialect, archive)
@@ -150,7 +150,7 @@ def undo_restore(
         Refused: there is none.
         Busy, Unavailable, Cancelled: live is exactly as before.
     """
-    with target_lock(folder, target.name):
+    with target_lock(folder, target):
         settle_target(target, folder)
         kept = [j for j in journals_of(folder, target.name) if j.undo is not None]
         chosen = next((j for j in kept if point in (None, j.id)), None)
@@ -271,7 +271,7 @@ def undo_points(target: Target, folder: DataFolder) -> list[UndoPoint]:
 
 def delete_undo_point(target: Target, folder: DataFolder, point: str) -> None:
     """Give up the way back, for good. Raises Refused when there is no such point."""
-    with target_lock(folder, target.name):
+    with target_lock(folder, target):
         for journal in journals_of(folder, target.name):
             if journal.id == point and journal.undo is not None:
                 _use_up(target, journal)

@@ -86,7 +86,7 @@ def test_a_missing_file_is_a_report(tmp_path: Path) -> None:
     assert report.status is Status.UNHEALTHY
     assert [one.id for one in report.findings] == ["sqlite.opens"]
     assert "does not exist" in report.headline
-    assert report.findings[0].fix
+    assert "setting that it comes from" in report.findings[0].fix
     assert not path.exists()
 
 
@@ -330,7 +330,27 @@ def test_a_database_that_may_not_be_read(open_folder: Path) -> None:
     report = _report_without_privileges(path)
     assert_has_the_shape(report, "sqlite")
     assert report.status is Status.UNHEALTHY
-    assert "cannot be opened" in report.headline
+    assert "may not read the database file shop.db" in report.headline
+    assert str(path) in report.findings[0].fix
+
+
+def test_a_folder_that_may_not_be_entered(open_folder: Path) -> None:
+    path = open_folder / "shop.db"
+    run(path, "CREATE TABLE t (a)")
+    open_folder.chmod(0o700)
+    if os.geteuid() != 0:
+        open_folder.chmod(0o600)
+    report = _report_without_privileges(path)
+    assert "may not look into the folder" in report.headline
+
+
+def test_a_database_in_wal_mode_in_a_folder_that_may_not_be_written(open_folder: Path) -> None:
+    path = open_folder / "shop.db"
+    run(path, "PRAGMA journal_mode=WAL", "CREATE TABLE t (a)")
+    path.chmod(0o666)
+    open_folder.chmod(0o555)
+    report = _report_without_privileges(path)
+    assert "may not write into the folder" in report.headline
 
 
 def _report_without_privileges(path: Path) -> HealthReport:

@@ -38,6 +38,11 @@ def session_of(request: Request) -> Session:
     return session
 
 
+def is_signed_in(request: Request) -> bool:
+    """Whether the one who asks for an open path has a session all the same."""
+    return request.scope[_SESSION] is not None
+
+
 def is_same_origin(headers: Headers) -> bool:
     """Whether a browser says that our own page, or no page, makes this request.
 

@@ -11,6 +11,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from console import accounts
+from console.web.gate import is_signed_in
 from console.web.routes.login_page import HEADERS, login_page
 
 BODY_LIMIT: Final = 8192
@@ -28,6 +29,8 @@ async def login(request: Request) -> Response:
     if token is None or request.method == "HEAD":
         return await _form(local_path(request.query_params.get("next", "")))
     session = await to_thread.run_sync(accounts.use_sign_in_link, token)
+    if session is None and is_signed_in(request):
+        return RedirectResponse(f"{_root(request)}/", 303, {"Cache-Control": "no-store"})
     if session is None:
         return await _form("/", "This sign-in link was used before or is too old.", 403)
     return _signed_in(request, session, "/")

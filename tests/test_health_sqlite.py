@@ -135,11 +135,15 @@ def test_damage_inside_is_found(file: Path, tmp_path: Path) -> None:
 
 def test_a_large_file_is_not_read_and_not_called_sound(file: Path) -> None:
     os.truncate(file, 130 << 20)
-    for id in ("sqlite.structure", "sqlite.broken_links"):
-        found = finding(report_on(file), id)
+    report = report_on(file)
+    for id, fix in (("sqlite.structure", "test restore"), ("sqlite.broken_links", "PRAGMA")):
+        found = finding(report, id)
         assert found.level is Level.INFO
+        assert not found.looked_at
         assert "Not looked at" in found.sentence
-        assert "test restore" in found.fix
+        assert fix in found.fix
+    assert "2 things were not looked at" in report.headline
+    assert [entry["looked_at"] for entry in report.as_dict()["findings"]].count(False) == 2
 
 
 def test_broken_links(file: Path) -> None:

@@ -36,4 +36,6 @@ pages = {
     "Console": [_page("settings", "Settings", ":material/settings:")],
 }
 target_picker()
-st.navigation(pages).run()
+page = st.navigation(pages)
+st.set_page_config(page_title=f"{page.title} · Ops Console")
+page.run()

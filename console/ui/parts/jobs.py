@@ -14,6 +14,7 @@ from console.ui.parts.errors import guarded, show_error
 from console.ui.parts.session import signed_in
 from console.ui.parts.words import ago, plain, size, span
 from ops import jobs
+from ops.checks.words import many
 from ops.jobs import Job, State
 from ops.target import Target
 
@@ -85,10 +86,11 @@ def _outcome(job: Job) -> str:
     took = span(timedelta(seconds=(job.ended or 0) - (job.started or 0)))
     tables = result.get("tables", [])
     rows = sum(table["rows"] for table in tables)
+    held = f"{many(len(tables), 'table')} with {many(rows, 'row')}"
     if job.kind == "backup":
-        return f"{len(tables)} tables, {rows:,} rows, {size(result['size'])}, in {took}."
+        return f"{held}, {size(result['size'])}, in {took}."
     if job.kind == "restore" and result.get("proven"):
-        return f"All {len(tables)} tables came back with exactly their {rows:,} rows, in {took}."
+        return f"{held} came back, exactly as they were saved, in {took}."
     if job.kind == "restore":
         return f"The database is now as in the backup, in {took}."
     return "The database is as it was before."

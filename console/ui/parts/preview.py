@@ -7,6 +7,7 @@ import streamlit as st
 
 from console.ui.parts.words import count, local, plain, span
 from ops import Preview
+from ops.checks.words import many
 from ops.dialects.base import NoticeLevel
 from ops.preview import TableChange
 
@@ -22,9 +23,8 @@ def draw_preview(preview: Preview, live_name: str) -> bool:
     database = preview.manifest.database
     st.markdown(
         f"The backup shows **{plain(database.name if database else 'a database')}** as it was on "
-        f"**{plain(local(preview.snapshot_at))}**. Whatever was entered in the "
-        f"**{span(preview.age)}** since then will no longer be there "
-        "(it stays in the undo copy)."
+        f"**{plain(local(preview.snapshot_at))}**. What was entered since then "
+        f"(**{span(preview.age)}**) will no longer be there, but stays in the undo copy."
     )
     if database and database.name != live_name:
         st.error(
@@ -63,8 +63,8 @@ def _tables(preview: Preview) -> None:
         )
     else:
         st.markdown(
-            f"{len(changed)} of {len(preview.changes)} tables change: {lost:,} rows go, "
-            f"{back:,} rows come back."
+            f"{len(changed)} of {many(len(preview.changes), 'table')} will change: "
+            f"{many(lost, 'row')} will go, {many(back, 'row')} will come back."
         )
     frame = pd.DataFrame([_row(change) for change in changed or preview.changes])
     st.dataframe(frame, hide_index=True, alt="Rows of each table now and after the restore.")

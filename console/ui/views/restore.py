@@ -8,10 +8,12 @@ import streamlit as st
 
 from console.context import console
 from console.ui.parts.errors import guarded
+from console.ui.parts.heading import heading
 from console.ui.parts.jobs import is_busy, job_panel, start_job
 from console.ui.parts.preview import draw_preview
 from console.ui.parts.session import current_target, signed_in
 from console.ui.parts.uploader import uploader
+from console.ui.parts.verdict import is_undamaged
 from console.ui.parts.words import ago, local, plain, size
 from console.uploads import list_uploads, remove_upload
 from ops import Catalog, UndoPoint, delete_undo_point, dialect_of, preview_restore, undo_points
@@ -24,7 +26,7 @@ _KEPT, _UPLOAD = "A backup kept here", "A ZIP from this computer"
 def draw() -> None:
     """The page."""
     target = current_target()
-    st.title("Restore")
+    heading("Restore", target)
     st.markdown(
         "Puts a backup in the place of the database. It is checked first, beside the database "
         "in use; only then are the two swapped, and you can undo it afterwards."
@@ -35,7 +37,7 @@ def draw() -> None:
     st.subheader("1. Choose the backup")
     with guarded():
         path = _choose(target)
-        if path is not None:
+        if path is not None and is_undamaged(path):
             _confirm(target, path)
 
 
@@ -110,7 +112,7 @@ def _undo_points(target: Target) -> None:
         with st.container(border=True):
             before = "the last undo" if point.verb == "undo" else "a restore"
             st.markdown(
-                f"The database as it was before {before} {ago(point.kept_at)} "
+                f"The database as it was before {before}, {ago(point.kept_at)} "
                 f"({plain(local(point.kept_at))}), {size(point.size_bytes)}."
             )
             st.caption(f"Kept until {plain(local(point.until))}, then deleted.")

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from datetime import timedelta
 from typing import Any
 
 import streamlit as st
 
 from console.context import console
+from console.ui.parts.announce import announce
 from console.ui.parts.errors import guarded, show_error
 from console.ui.parts.session import signed_in
-from console.ui.parts.words import ago, plain, size, span
+from console.ui.parts.words import ago, plain, size
 from ops import jobs
-from ops.checks.words import many
+from ops.checks.words import duration, many
 from ops.jobs import Job, State
 from ops.target import Target
 
 _NAMES = {"backup": "Backup", "restore": "Restore", "undo": "Undo"}
+_ENDS = {State.DONE: "finished", State.CANCELLED: "was stopped"}
 _SHOW_ENDED_SECONDS = 15 * 60
 
 
@@ -38,12 +39,23 @@ def is_busy(target: Target) -> bool:
 def job_panel(target: Target, kinds: tuple[str, ...] = ("backup", "restore", "undo")) -> None:
     """The newest job of this target: live while it runs, its outcome for a while after."""
     found = [job for job in jobs.recent(console(), target.name, limit=5) if job.kind in kinds]
+    announce(_told(found[0]) if found else "", key="job-told")
     if not found:
         return
     if found[0].is_active:
         _running(target, found[0].id)
     elif time.time() - (found[0].ended or 0) < _SHOW_ENDED_SECONDS:
         _ended(found[0])
+
+
+def _told(job: Job) -> str:
+    """How a job stands, for those who do not see the page."""
+    name = _NAMES.get(job.kind, job.kind)
+    if job.is_active:
+        return f"{name} is running."
+    if time.time() - (job.ended or 0) >= _SHOW_ENDED_SECONDS:
+        return ""
+    return f"{name} {_ENDS.get(job.state, 'did not finish')}."
 
 
 @st.fragment(run_every="2s")
@@ -57,6 +69,8 @@ def _running(target: Target, job_id: str) -> None:
     name = _NAMES.get(fresh.kind, fresh.kind)
     with st.container(border=True):
         st.progress(fresh.share, text=f"**{name} running** · {plain(note)} · {fresh.share:.0%}")
+        tens = int(fresh.share * 10) * 10  # each percent would be too much to listen to
+        announce(f"{name}: {tens} percent", key=f"told-{job_id}")
         st.caption("You can close this page; the work goes on.")
         if fresh.cancel_asked:
             st.caption("Stopping …")
@@ -83,14 +97,14 @@ def _ended(job: Job) -> None:
 
 def _outcome(job: Job) -> str:
     result = job.result or {}
-    took = span(timedelta(seconds=(job.ended or 0) - (job.started or 0)))
+    took = duration((job.ended or 0) - (job.started or 0))
     tables = result.get("tables", [])
     rows = sum(table["rows"] for table in tables)
     held = f"{many(len(tables), 'table')} with {many(rows, 'row')}"
     if job.kind == "backup":
-        return f"{held}, {size(result['size'])}, in {took}."
+        return f"{held}, {size(result['size'])}. It took {took}."
     if job.kind == "restore" and result.get("proven"):
-        return f"{held} came back, exactly as they were saved, in {took}."
+        return f"{held} came back, exactly as they were saved. It took {took}."
     if job.kind == "restore":
-        return f"The database is now as in the backup, in {took}."
+        return f"The database is now as in the backup. It took {took}."
     return "The database is as it was before."

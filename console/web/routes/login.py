@@ -11,7 +11,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from console import accounts
-from console.web.gate import is_signed_in
+from console.web.gate import WATCH_PATH, is_signed_in
 from console.web.routes.login_page import HEADERS, login_page
 
 BODY_LIMIT: Final = 8192
@@ -43,6 +43,11 @@ async def logout(request: Request) -> Response:
     answer = RedirectResponse(f"{_root(request)}/login", 303)
     answer.delete_cookie(accounts.SESSION_COOKIE, httponly=True, samesite="lax")
     return answer
+
+
+async def session_lives(_request: Request) -> Response:
+    """For open pages: 204 while their session lives; the gate answers 401 when it is over."""
+    return Response(status_code=204, headers={"Cache-Control": "no-store"})
 
 
 def local_path(wanted: str) -> str:
@@ -114,5 +119,6 @@ def _root(request: Request) -> str:
 
 ROUTES = [
     Route("/login", login, methods=["GET", "POST"]),
+    Route(WATCH_PATH, session_lives, methods=["GET"]),
     Route("/logout", logout, methods=["POST"]),
 ]

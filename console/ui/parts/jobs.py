@@ -19,7 +19,7 @@ from ops.jobs import Job, State
 from ops.target import Target
 
 _NAMES = {"backup": "Backup", "restore": "Restore", "undo": "Undo"}
-_ENDS = {State.DONE: "finished", State.CANCELLED: "was stopped"}
+_ENDS = {State.DONE: "is done", State.CANCELLED: "has stopped"}
 _SHOW_ENDED_SECONDS = 15 * 60
 
 
@@ -50,12 +50,12 @@ def job_panel(target: Target, kinds: tuple[str, ...] = ("backup", "restore", "un
 
 def _told(job: Job) -> str:
     """How a job stands, for those who do not see the page."""
-    name = _NAMES.get(job.kind, job.kind)
+    name = _NAMES.get(job.kind, job.kind).lower()
     if job.is_active:
-        return f"{name} is running."
+        return f"The {name} has begun."
     if time.time() - (job.ended or 0) >= _SHOW_ENDED_SECONDS:
         return ""
-    return f"{name} {_ENDS.get(job.state, 'did not finish')}."
+    return f"The {name} {_ENDS.get(job.state, 'has failed')}."
 
 
 @st.fragment(run_every="2s")

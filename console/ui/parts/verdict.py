@@ -41,8 +41,11 @@ def is_undamaged(path: Path) -> bool:
     """Read the backup, or remember what reading it said; draw what is wrong with it."""
     about = path.stat()
     key = (path, about.st_mtime_ns, about.st_size)
+    told = st.empty()  # in every run, so that what stands below keeps its place
     if key not in _verdicts:
-        _remember(key, _read(path, about.st_size))
+        with told.container():
+            _remember(key, _read(path, about.st_size))
+        told.empty()
     verdict = _verdicts[key]
     if not verdict.ok:
         hint = "Choose another backup. The database is not touched."
@@ -51,17 +54,12 @@ def is_undamaged(path: Path) -> bool:
 
 
 def _read(path: Path, bytes_: int) -> VerifyResult:
-    told = st.empty()
-    with told.container():
-        if bytes_ > _LARGE_BYTES:
-            st.caption(
-                f"This backup is large ({size(bytes_)}), so this can take some minutes. "
-                "Nothing is changed meanwhile, and you may leave the page."
-            )
-        place = st.empty()
-        verdict = verify_archive(path, progress=_Bar(place))
-    told.empty()
-    return verdict
+    if bytes_ > _LARGE_BYTES:
+        st.caption(
+            f"This backup is large ({size(bytes_)}), so this can take some minutes. "
+            "Nothing is changed meanwhile, and you may leave the page."
+        )
+    return verify_archive(path, progress=_Bar(st.empty()))
 
 
 def _remember(key: tuple[Path, int, int], verdict: VerifyResult) -> None:

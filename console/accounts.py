@@ -203,8 +203,11 @@ def use_sign_in_link(token: str) -> str | None:
     return _new_session()
 
 
-def who(token: str | None) -> Session | None:
-    """Who holds this session token, or None when the session is unknown or over."""
+def who(token: str | None, *, is_use: bool = True) -> Session | None:
+    """Who holds this session token, or None when the session is unknown or over.
+
+    `is_use` is False for a page that asks by itself: that keeps no session alive.
+    """
     if not token:
         return None
     now, digest = time.time(), _digest(token)
@@ -212,7 +215,7 @@ def who(token: str | None) -> Session | None:
         row = store.execute(select(sessions).where(sessions.c.token_hash == digest)).first()
     if row is None or now - row.created > ABSOLUTE_SECONDS or now - row.seen > IDLE_SECONDS:
         return None
-    if now - row.seen > TOUCH_SECONDS:
+    if is_use and now - row.seen > TOUCH_SECONDS:
         touch = update(sessions).where(sessions.c.token_hash == digest).values(seen=now)
         with console().store.begin() as store:
             store.execute(touch)

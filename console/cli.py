@@ -261,7 +261,7 @@ def _health_lines(reports: list[HealthReport]) -> Iterator[str]:
     for report in reports:
         yield f"{report.backend}: {report.status.value}. {report.headline}"
         for finding in report.findings:
-            if finding.level.value not in ("good", "info"):
+            if finding.level.value not in ("good", "info") or not finding.looked_at:
                 yield f"  [{finding.level.value}] {finding.sentence} {finding.fix}".rstrip()
 
 

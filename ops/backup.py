@@ -64,7 +64,7 @@ def create_backup(
     engine = target.engine
     dialect = dialect_of(engine)
     catalog = Catalog(folder, target.name)
-    with target_lock(folder, target.name), folder.workspace(target.name, "backup") as workspace:
+    with target_lock(folder, target), folder.workspace(target.name, "backup") as workspace:
         catalog.remove_drafts()
         refuse_if_told(dialect.backup_notices(engine, workspace))
         name = dialect.database_name(engine)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Final
 
@@ -62,7 +62,7 @@ def report_of(
     """Put findings together: the worst first, and the worst as the headline."""
     ordered = tuple(sorted(findings, key=lambda finding: URGENCY[finding.level]))
     worst = ordered[0].level if ordered else Level.UNKNOWN
-    return HealthReport(_STATUS[worst], backend, _headline(ordered), ordered, details)
+    return HealthReport(_STATUS[worst], backend, headline(ordered), ordered, details)
 
 
 def _report(
@@ -112,14 +112,23 @@ def _no_details(error: OpsError) -> Finding:
     )
 
 
-def _headline(ordered: tuple[Finding, ...]) -> str:
+def headline(ordered: Sequence[Finding]) -> str:
+    """One sentence about findings that are in the order of urgency; what was not looked at, or
+    could not be, is not called fine."""
     if not ordered:
         return "Nothing was looked at."
     if ordered[0].level in (Level.NOW, Level.SOON):
         return ordered[0].sentence
     unknown = sum(finding.level is Level.UNKNOWN for finding in ordered)
-    if unknown == len(ordered):
+    left_out = sum(not finding.looked_at for finding in ordered)
+    if unknown + left_out == len(ordered):
         return ordered[0].sentence
+    told = []
     if unknown:
-        return f"{_FINE[:-1]}, but {many(unknown, 'thing')} could not be checked."
-    return _FINE
+        told.append(f"{many(unknown, 'thing')} could not be checked")
+    if left_out:
+        were = "was" if left_out == 1 else "were"
+        told.append(f"{many(left_out, 'thing')} {were} not looked at while you wait")
+    if not told:
+        return _FINE
+    return f"{_FINE[:-1]}, but {' and '.join(told)}."

@@ -24,7 +24,7 @@ def settle_all(home: Installation) -> None:
     the next restore, and `unsettled` tells pages of it."""
     for target in home.targets:
         try:
-            with target_lock(home.folder, target.name):
+            with target_lock(home.folder, target):
                 home.folder.clear_workspaces(target.name)
                 Catalog(home.folder, target.name).remove_drafts()
                 settle_target(target, home.folder)
@@ -64,7 +64,7 @@ def look_stuck(target: Target, folder: DataFolder) -> tuple[Journal, Stuck] | No
     Raises:
         Busy, Unavailable: it cannot be told at the moment.
     """
-    with target_lock(folder, target.name):
+    with target_lock(folder, target):
         try:
             settle_target(target, folder)
         except NeedsHuman:
@@ -80,7 +80,7 @@ def take_way_out(target: Target, folder: DataFolder, journal_id: str, way: str) 
         Refused: that choice is no longer there.
         Busy, Unavailable: nothing was changed.
     """
-    with target_lock(folder, target.name):
+    with target_lock(folder, target):
         journal = _unsettled_journal(target, folder)
         if journal.id != journal_id:
             raise Refused("This restore has been settled meanwhile.", "Look at the page anew.")

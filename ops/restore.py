@@ -76,7 +76,7 @@ def restore_backup(
         ToolFailed, Unavailable, Cancelled: live is exactly as before.
         NeedsHuman: an earlier restore must be looked at first.
     """
-    with target_lock(folder, target.name), folder.workspace(target.name, "restore") as workspace:
+    with target_lock(folder, target), folder.workspace(target.name, "restore") as workspace:
         settle_target(target, folder)
         archive = admit(target, archive_path, folder, workspace, trust_foreign=trust_foreign)
 
@@ -109,7 +109,7 @@ def undo_restore(
         Refused: there is none.
         Busy, Unavailable, Cancelled: live is exactly as before.
     """
-    with target_lock(folder, target.name):
+    with target_lock(folder, target):
         settle_target(target, folder)
         kept = [
             j for j in journals_of(folder, target.name) if j.undo is not None and j.verb != BESIDE

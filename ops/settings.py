@@ -125,6 +125,13 @@ class Settings(BaseModel):
         return found
 
 
+def source_of(settings: Settings, target: str) -> str:
+    """The variable that gave a target its address; empty for the demo."""
+    if settings.database_url is not None and target == "main":
+        return "DATABASE_URL"
+    return f"{TARGET_PREFIX}{target.upper()}" if target in settings.targets else ""
+
+
 def environment_names() -> list[str]:
     """Every variable that is understood, without the `_FILE` forms."""
     return [str(field.alias) for field in Settings.model_fields.values()]

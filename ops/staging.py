@@ -118,7 +118,7 @@ def staged_archive(
         NeedsHuman: an earlier restore must be looked at first.
     """
     dialect = dialect_of(target.engine)
-    with target_lock(folder, target.name), folder.workspace(target.name, verb) as workspace:
+    with target_lock(folder, target), folder.workspace(target.name, verb) as workspace:
         settle_target(target, folder)
         archive = admit(target, archive_path, folder, workspace, trust_foreign=trust_foreign)
         journal = Journal.begin(folder, target.name, dialect.backend, verb, archive_path.name)

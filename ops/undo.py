@@ -45,7 +45,7 @@ def kept_points(target: Target, folder: DataFolder) -> list[UndoPoint]:
 
 def delete_undo_point(target: Target, folder: DataFolder, point: str) -> None:
     """Give up what is kept, for good. Raises Refused when there is no such point."""
-    with target_lock(folder, target.name):
+    with target_lock(folder, target):
         for journal in journals_of(folder, target.name):
             if journal.id == point and journal.undo is not None:
                 use_up(target, journal)

@@ -45,6 +45,8 @@ class LiveDatabase(ABC):
     backend: ClassVar[str]
     suffix: ClassVar[str]
     url: str
+    other_url: str
+    """Another address that leads to the same database."""
     name: str
 
     @property
@@ -102,6 +104,7 @@ class SQLiteDatabase(LiveDatabase):
     def __init__(self, folder: Path, mode: str) -> None:
         self.path = folder / "live 100% odd.db"
         self.url = f"sqlite:///{self.path}"
+        self.other_url = f"sqlite:///{folder}/../{folder.name}/{self.path.name}"
         self.name = self.path.stem
         self.mode = mode
 
@@ -175,6 +178,7 @@ class PostgreSQLDatabase(LiveDatabase):
         cluster.query(POSTGRESQL_ROLES.format(role=_q(ROLE), password=PASSWORD.replace("'", "''")))
         self.start_over()
         self.url = cluster.url(self.name, user=ROLE, password=PASSWORD)
+        self.other_url = self.url.replace("127.0.0.1", "localhost")
 
     def run(self, script: str) -> None:
         with closing(self._open()) as connection, connection.cursor() as cursor:

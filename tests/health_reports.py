@@ -6,7 +6,10 @@ import json
 
 from ops.checks.base import URGENCY, Finding, HealthReport, Level, Status
 
-FINDING_KEYS = {"id", "title", "level", "sentence", "why", "fix", "technical", "value"}
+FINDING_KEYS = {
+    *("id", "title", "level", "sentence", "why", "fix"),
+    *("technical", "value", "looked_at"),
+}
 STATUS_OF = {
     Level.NOW: Status.UNHEALTHY,
     Level.SOON: Status.DEGRADED,

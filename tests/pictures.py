@@ -7,8 +7,8 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, Page
 
-from tests.console_server import RunningConsole, running_console
 from tests.services.chromium import running_chromium
+from tests.services.console import RunningConsole, running_console
 from tests.services.postgres import RealPostgres
 from tests.services.redis import RealRedis
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.console_server import RunningConsole, running_console
+from tests.services.console import RunningConsole, running_console
 from tests.services.postgres import RealPostgres
 
 # The first drawing of a page takes 5 to 12 seconds on two cores.
@@ -106,7 +106,7 @@ def _back_up(page: Page) -> None:
     expect(page.get_by_text("none yet")).to_be_visible(timeout=SLOW)
     page.get_by_role("button", name="Back up now").click()
     expect(page.get_by_text("Backup finished")).to_be_visible(timeout=SLOW)
-    expect(page.get_by_text("1 tables, 5,000 rows")).to_be_visible()
+    expect(page.get_by_text("1 table with 5,000 rows")).to_be_visible()
     expect(page.get_by_text("none yet")).to_have_count(0)
 
 
@@ -117,7 +117,7 @@ def _download(page: Page, console: RunningConsole, folder: Path) -> Path:
         link.click()
     target = folder / info.value.suggested_filename
     info.value.save_as(target)
-    kept = list((console.data / "backups" / "main").glob("*.zip"))
+    kept = list(console.data.backups("main").glob("*.zip"))
     assert [target.read_bytes()] == [path.read_bytes() for path in kept]
     return target
 
@@ -126,8 +126,10 @@ def _upload_and_restore(page: Page, console: RunningConsole, archive: Path, name
     page.goto(f"{console.address}/restore")
     page.get_by_text("A ZIP from this computer").click()
     page.locator("input[type=file]").set_input_files(archive)
+    # What the kept backup showed goes only when the page has been drawn anew.
+    expect(page.get_by_text("Remove this upload")).to_be_visible(timeout=SLOW)
     expect(page.get_by_text("See what will change")).to_be_visible(timeout=SLOW)
-    expect(page.get_by_text("1 of 1 tables change")).to_be_visible()
+    expect(page.get_by_text("1 of 1 table will change")).to_be_visible()
     button = page.get_by_role("button", name="Restore now")
     expect(button).to_be_disabled()
     field = page.get_by_label("Name of the database")
@@ -136,7 +138,7 @@ def _upload_and_restore(page: Page, console: RunningConsole, archive: Path, name
     expect(button).to_be_enabled()
     button.click()
     expect(page.get_by_text("Restore finished")).to_be_visible(timeout=SLOW)
-    expect(page.get_by_text("came back with exactly their 5,000 rows")).to_be_visible()
+    expect(page.get_by_text("came back, exactly as they were saved")).to_be_visible()
 
 
 def _undo(page: Page) -> None:

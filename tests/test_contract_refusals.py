@@ -9,13 +9,15 @@ import pytest
 
 from ops import (
     DataFolder,
+    Target,
     create_backup,
     preview_restore,
     restore_backup,
     undo_points,
     verify_archive,
 )
-from ops.errors import BadArchive, MismatchFound, NotConfirmed
+from ops.errors import BadArchive, Busy, MismatchFound, NotConfirmed
+from ops.locks import target_lock
 from ops.restore import NO_PROOF
 from tests.archives import (
     Described,
@@ -34,6 +36,16 @@ def _one_row_more(manifest: Described) -> None:
 
 def _one_table_less(manifest: Described) -> None:
     manifest["tables"].pop()
+
+
+def test_two_names_of_one_database_do_not_work_at_once(
+    live: LiveDatabase, folder: DataFolder
+) -> None:
+    other = Target.parse("other-name", live.other_url)
+    assert other.url != live.target.url
+    with target_lock(folder, live.target), pytest.raises(Busy, match="another name"):
+        create_backup(other, folder)
+    assert create_backup(other, folder).tables
 
 
 @pytest.mark.parametrize("lie", [_one_row_more, _one_table_less])

@@ -86,7 +86,7 @@ def test_a_missing_file_is_a_report(tmp_path: Path) -> None:
     assert report.status is Status.UNHEALTHY
     assert [one.id for one in report.findings] == ["sqlite.opens"]
     assert "does not exist" in report.headline
-    assert report.findings[0].fix
+    assert "setting that it comes from" in report.findings[0].fix
     assert not path.exists()
 
 
@@ -135,11 +135,15 @@ def test_damage_inside_is_found(file: Path, tmp_path: Path) -> None:
 
 def test_a_large_file_is_not_read_and_not_called_sound(file: Path) -> None:
     os.truncate(file, 130 << 20)
-    for id in ("sqlite.structure", "sqlite.broken_links"):
-        found = finding(report_on(file), id)
+    report = report_on(file)
+    for id, fix in (("sqlite.structure", "test restore"), ("sqlite.broken_links", "PRAGMA")):
+        found = finding(report, id)
         assert found.level is Level.INFO
+        assert not found.looked_at
         assert "Not looked at" in found.sentence
-        assert "test restore" in found.fix
+        assert fix in found.fix
+    assert "2 things were not looked at" in report.headline
+    assert [entry["looked_at"] for entry in report.as_dict()["findings"]].count(False) == 2
 
 
 def test_broken_links(file: Path) -> None:
@@ -330,7 +334,27 @@ def test_a_database_that_may_not_be_read(open_folder: Path) -> None:
     report = _report_without_privileges(path)
     assert_has_the_shape(report, "sqlite")
     assert report.status is Status.UNHEALTHY
-    assert "cannot be opened" in report.headline
+    assert "may not read the database file shop.db" in report.headline
+    assert str(path) in report.findings[0].fix
+
+
+def test_a_folder_that_may_not_be_entered(open_folder: Path) -> None:
+    path = open_folder / "shop.db"
+    run(path, "CREATE TABLE t (a)")
+    open_folder.chmod(0o700)
+    if os.geteuid() != 0:
+        open_folder.chmod(0o600)
+    report = _report_without_privileges(path)
+    assert "may not look into the folder" in report.headline
+
+
+def test_a_database_in_wal_mode_in_a_folder_that_may_not_be_written(open_folder: Path) -> None:
+    path = open_folder / "shop.db"
+    run(path, "PRAGMA journal_mode=WAL", "CREATE TABLE t (a)")
+    path.chmod(0o666)
+    open_folder.chmod(0o555)
+    report = _report_without_privileges(path)
+    assert "may not write into the folder" in report.headline
 
 
 def _report_without_privileges(path: Path) -> HealthReport:

@@ -275,7 +275,7 @@ def test_a_database_that_is_being_made_when_the_restore_dies_does_not_stay(
         time.sleep(delay)
         process.kill()
         process.join()
-        with target_lock(folder, "live"):
+        with target_lock(folder, database.target):
             folder.clear_workspaces("live")
             settle_target(database.target, folder)
         time.sleep(0.4)  # the server may still be at it

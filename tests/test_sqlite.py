@@ -11,9 +11,12 @@ from pathlib import Path
 import pytest
 
 from ops import (
+    Catalog,
     DataFolder,
     Progress,
+    Target,
     create_backup,
+    dialect_of,
     preview_restore,
     restore_backup,
     undo_points,
@@ -221,6 +224,28 @@ def test_a_table_made_before_the_lock_does_not_mislead_the_settling(
         restore_backup(file.target, archive, folder, progress=StopsInTheMiddle())
     assert file.rows("SELECT count(*) FROM made_meanwhile") == [(0,)]
     assert_nothing_left(file, folder)
+
+
+def test_a_table_whose_name_is_not_text_is_said_in_words(
+    folder: DataFolder, tmp_path: Path
+) -> None:
+    path = tmp_path / "latin.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("CREATE TABLE cafe (id INTEGER)")
+        connection.execute("PRAGMA writable_schema=ON")
+        name = "CAST(x'636166e9' AS TEXT)"
+        connection.execute(
+            f"UPDATE sqlite_schema SET name = {name}, tbl_name = {name}, "
+            f"sql = CAST('CREATE TABLE ' || {name} || ' (id INTEGER)' AS TEXT)"
+        )
+    target = Target.parse("latin", f"sqlite:///{path}")
+    for work in (
+        lambda: create_backup(target, folder),
+        lambda: dialect_of(target.engine).sizes(target.engine),
+    ):
+        with pytest.raises(Unavailable, match="name is not valid text"):
+            work()
+    assert Catalog(folder, "latin").entries() == []
 
 
 def test_a_folder_that_is_gone_is_said_in_words(folder: DataFolder, tmp_path: Path) -> None:

@@ -35,6 +35,8 @@ def test_the_printed_link_signs_in_once(tmp_path: Path) -> None:
         assert "SameSite=lax" in cookie
         assert "Secure" not in cookie
         assert client.get("/").status_code == 200
+        again = client.get(server.link)
+        assert (again.status_code, again.headers["location"]) == (303, "/")
     with server.stranger() as client:
         again = client.get(server.link)
         assert again.status_code == 403

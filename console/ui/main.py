@@ -6,6 +6,7 @@ from pathlib import Path
 
 import streamlit as st
 
+from console.ui.parts.announce import watch_connection
 from console.ui.parts.session import signed_in, target_picker
 
 _HERE = Path(__file__).parent
@@ -36,4 +37,7 @@ pages = {
     "Console": [_page("settings", "Settings", ":material/settings:")],
 }
 target_picker()
-st.navigation(pages).run()
+watch_connection()
+page = st.navigation(pages)
+st.set_page_config(page_title=f"{page.title} · Ops Console")
+page.run()

@@ -19,6 +19,7 @@ from console.context import console
 from console.uploads import expire_stale_uploads
 from console.web.answers import problem
 from console.web.gate import Gate
+from console.web.quiet import QuietStreamlit
 from console.web.routes import downloads, liveness, login, uploads
 from console.web.security import SecurityHeaders
 from ops.recovery import settle_all
@@ -33,7 +34,7 @@ def create_app(script: Path = MAIN_SCRIPT) -> App:
     return App(
         script,
         routes=[*ours, Route("/api/{rest:path}", _nothing_here, methods=_ALL_METHODS)],
-        middleware=[Middleware(SecurityHeaders), Middleware(Gate)],
+        middleware=[Middleware(SecurityHeaders), Middleware(Gate), Middleware(QuietStreamlit)],
         lifespan=_lifespan,
     )
 

@@ -7,6 +7,7 @@ closed, not open.
 from __future__ import annotations
 
 import hmac
+from functools import partial
 from typing import Final
 from urllib.parse import quote, urlsplit
 
@@ -20,6 +21,8 @@ from console.accounts import SESSION_COOKIE, Session, who
 from console.web.answers import problem
 
 OPEN_PATHS: Final = frozenset({"/login", "/healthz"})
+WATCH_PATH: Final = "/api/session"
+"""Where open pages ask every few seconds whether they are still signed in."""
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 CSRF_HEADER: Final = "x-ops-csrf"
 SIGNED_OUT: Final = 4401
@@ -36,6 +39,11 @@ def session_of(request: Request) -> Session:
     session = request.scope[_SESSION]
     assert isinstance(session, Session)
     return session
+
+
+def is_signed_in(request: Request) -> bool:
+    """Whether the one who asks for an open path has a session all the same."""
+    return request.scope[_SESSION] is not None
 
 
 def is_same_origin(headers: Headers) -> bool:
@@ -66,7 +74,7 @@ class Gate:
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
-        session = await _session(_token(headers))
+        session = await _session(_token(headers), is_use=_path(scope) != WATCH_PATH)
         scope[_SESSION] = session
         answer = _refusal(scope, headers, session) or self._app
         await answer(scope, receive, send)
@@ -103,8 +111,14 @@ class _WatchedLine:
             await self._send(message)
 
 
-async def _session(token: str | None) -> Session | None:
-    return await anyio.to_thread.run_sync(who, token) if token else None
+async def _session(token: str | None, *, is_use: bool = True) -> Session | None:
+    asking = partial(who, token, is_use=is_use)
+    return await anyio.to_thread.run_sync(asking) if token else None
+
+
+def _path(scope: Scope) -> str:
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", ""))
 
 
 def _token(headers: Headers) -> str | None:
@@ -113,7 +127,7 @@ def _token(headers: Headers) -> str | None:
 
 def _refusal(scope: Scope, headers: Headers, session: Session | None) -> Response | None:
     """The answer of the gate itself; None lets the request through."""
-    path = scope["path"].removeprefix(scope.get("root_path", ""))
+    path = _path(scope)
     is_unsafe = scope["method"] not in SAFE_METHODS
     if is_unsafe and not is_same_origin(headers):
         return problem(403, "This request came from another site and was refused.")
@@ -132,7 +146,7 @@ def _send_to_sign_in(scope: Scope, headers: Headers, path: str) -> Response:
     if path.startswith("/api/"):
         return problem(401, "You are not signed in.", "Sign in, then try again.")
     if "text/html" not in headers.get("accept", ""):
-        # A page whose session has ended shows these words, as they are, in a dialog.
+        # Streamlit's line to a page whose session has ended; the page itself asks WATCH_PATH.
         return PlainTextResponse(_SIGNED_OUT_WORDS, 401, {"Cache-Control": "no-store"})
     wanted = path
     if scope["query_string"]:

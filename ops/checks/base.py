@@ -53,7 +53,8 @@ class Reading:
     """What a check measured. `words` fill the placeholders of the check's sentences.
 
     `sentence` and `fix` replace the check's own where a reading is of another sort than
-    the one that the check was written for, such as "not looked at".
+    the one that the check was written for. `looked_at` is False where looking was left out,
+    because it would take too long for a page or cannot be done on this system.
     """
 
     level: Level
@@ -62,6 +63,7 @@ class Reading:
     detail: str = ""
     sentence: str = ""
     fix: str = ""
+    looked_at: bool = True
 
 
 class CannotCheck(Exception):
@@ -120,6 +122,7 @@ class Check:
             fix=fix.format_map(reading.words),
             technical=self._technical(reading.detail),
             value=reading.value,
+            looked_at=reading.looked_at,
         )
 
     def _unknown(self, cause: CannotCheck) -> Finding:
@@ -157,7 +160,8 @@ class Check:
 
 @dataclass(frozen=True)
 class Finding:
-    """The answer of one check, in words. `technical` goes into the fold."""
+    """The answer of one check, in words. `technical` goes into the fold; `looked_at` is
+    False where the check was left out, so that it says nothing about health."""
 
     id: str
     title: str
@@ -167,6 +171,7 @@ class Finding:
     fix: str = ""
     technical: str = ""
     value: float | None = None
+    looked_at: bool = True
 
     def as_dict(self) -> dict[str, Any]:
         """The finding as plain JSON types."""
@@ -179,6 +184,7 @@ class Finding:
             "fix": self.fix,
             "technical": self.technical,
             "value": self.value,
+            "looked_at": self.looked_at,
         }
 
 

@@ -41,6 +41,12 @@ SELECT "table" AS child, parent, count(*) AS broken
 FROM pragma_foreign_key_check GROUP BY 1, 2 ORDER BY 3 DESC
 """
 
+_BY_TEST_RESTORE: Final = "Run a test restore of the newest backup: it reads every record."
+_BY_COMMAND: Final = (
+    "When there is little to do, whoever looks after the database can run: "
+    "PRAGMA foreign_key_check; (no answer means that all is well)"
+)
+
 
 def _value(context: Context, pragma: str) -> Any:
     return next(iter(context.ask(f"PRAGMA {pragma}")[0].values()))
@@ -51,20 +57,21 @@ def _opens(context: Context, check: Check) -> Reading:
     return Reading(Level.GOOD, {}, things, f"{context.facts['path']}: {things} tables and indexes")
 
 
-def _not_looked_at(context: Context) -> Reading | None:
-    """The answer for a file that is too large to be read for a page."""
+def _not_looked_at(context: Context, fix: str) -> Reading | None:
+    """The answer for a file that is too large to be read for a page; `fix` has it looked at."""
     if context.facts["file_bytes"] <= READ_WHOLE_LIMIT:
         return None
     return Reading(
         Level.INFO,
         {"size": size(context.facts["file_bytes"])},
         sentence="Not looked at: the file is {size}, and this would read all of it.",
-        fix="Run a test restore of the newest backup: it reads every record.",
+        fix=fix,
+        looked_at=False,
     )
 
 
 def _structure(context: Context, check: Check) -> Reading:
-    skipped = _not_looked_at(context)
+    skipped = _not_looked_at(context, _BY_TEST_RESTORE)
     if skipped:
         return skipped
     try:
@@ -79,7 +86,7 @@ def _structure(context: Context, check: Check) -> Reading:
 
 
 def _broken_links(context: Context, check: Check) -> Reading:
-    skipped = _not_looked_at(context)
+    skipped = _not_looked_at(context, _BY_COMMAND)
     if skipped:
         return skipped
     found = context.ask(_BROKEN_LINKS)

@@ -46,7 +46,10 @@ def _rights(context: Context, check: Check) -> Reading:
     path: Path = context.facts["path"]
     if os.name != "posix":
         return Reading(
-            Level.INFO, sentence="Not looked at: this system keeps its rights differently."
+            Level.INFO,
+            sentence="Not looked at: this system keeps its rights differently.",
+            fix="Look in the file's properties who may change it.",
+            looked_at=False,
         )
     about = path.stat()
     detail = f"{stat.filemode(about.st_mode)} owner {about.st_uid}, we are {os.geteuid()}"
@@ -78,7 +81,10 @@ def _folder(context: Context, check: Check) -> Reading:
         kind = mount_type(path, _MOUNTS.read_text())
     except OSError:
         return Reading(
-            Level.INFO, sentence="Not looked at: this system does not tell if the folder is shared."
+            Level.INFO,
+            sentence="Not looked at: this system does not tell if the folder is shared.",
+            fix="Make sure that the folder lies on a disk of this computer.",
+            looked_at=False,
         )
     if _SHARED_TYPES.fullmatch(kind) and kind not in _LOCAL_TYPES:
         return Reading(Level.SOON, {"kind": f"a shared folder ({kind})"}, detail=str(path))

@@ -221,6 +221,11 @@ class Dialect(ABC):
         """The name people know the database by; needs no connection."""
 
     @abstractmethod
+    def identity(self, engine: Engine) -> str:
+        """The same text for every address of the same database, as far as addresses tell;
+        needs no connection, holds no secret."""
+
+    @abstractmethod
     def facts(self, engine: Engine) -> DatabaseFacts:
         """Name, version, place, size. Raises Unavailable."""
 

@@ -28,7 +28,6 @@ from ops.datafolder import DataFolder
 ROOT = Path(__file__).resolve().parent.parent.parent
 PASSWORD = "a sentence to sign in with"
 TARGET = "main"
-START_SECONDS = 60
 
 # The test's own page stands in for the real ones, where the pages are not what is tested.
 PLAIN_PAGE = "import streamlit as st\nst.title('Plain page')\nst.button('Press')\n"
@@ -43,18 +42,22 @@ serve(console(), script=Path(sys.argv[1]))
 
 
 class RunningConsole:
-    """`folder` holds the page, the data folder and the log of one server."""
+    """`folder` holds the data folder and the log of one server, and the page that stands in
+    for the real ones; without a `page` it is `ops-console serve`, as its users start it."""
 
-    def __init__(self, folder: Path, page: str = PLAIN_PAGE, port: int = 0, **env: str) -> None:
+    def __init__(
+        self, folder: Path, page: str | None = PLAIN_PAGE, port: int = 0, **env: str
+    ) -> None:
         self.folder = folder
         self.data = DataFolder(folder / "data")
         self.log = folder / "stderr.txt"
-        script = folder / "main.py"
-        script.write_text(page, encoding="utf-8")
-        shutil.copytree(ROOT / "console/ui/.streamlit", folder / ".streamlit", dirs_exist_ok=True)
+        command = [str(Path(sys.executable).with_name("ops-console")), "serve"]
+        if page is not None:
+            command = [sys.executable, "-c", _SERVE, str(_stand_in(folder, page))]
+            env.setdefault("DATABASE_URL", f"sqlite:///{folder / 'shop.db'}")
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", _SERVE, str(script)],
+                command,
                 cwd=folder,
                 env=_environment(folder, OPS_PORT=str(port), **env),
                 stdout=subprocess.PIPE,
@@ -155,12 +158,29 @@ class RunningConsole:
         return status
 
 
+@contextmanager
+def running_console(folder: Path, port: int = 0, **env: str) -> Iterator[RunningConsole]:
+    """The console with its real pages, stopped afterwards."""
+    console = RunningConsole(folder, None, port, **env)
+    try:
+        yield console
+    finally:
+        console.stop()
+
+
+def _stand_in(folder: Path, page: str) -> Path:
+    """The script of one page, with the real configuration beside it."""
+    script = folder / "main.py"
+    script.write_text(page, encoding="utf-8")
+    shutil.copytree(ROOT / "console/ui/.streamlit", folder / ".streamlit", dirs_exist_ok=True)
+    return script
+
+
 def _environment(folder: Path, **ours: str) -> dict[str, str]:
     """No setting of the machine reaches the server, and no `.env`: it runs in its folder."""
-    foreign = ("OPS_", "DATABASE_URL", "REDIS_URL", "STREAMLIT_")
+    foreign = ("OPS_", "DATABASE_URL", "REDIS_URL", "STREAMLIT_", "PG")
     env = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
-    database = f"sqlite:///{folder / 'shop.db'}"
-    return {**env, "OPS_DATA_DIR": str(folder / "data"), "DATABASE_URL": database, **ours}
+    return {**env, "OPS_DATA_DIR": str(folder / "data"), **ours}
 
 
 def _digest(token: str) -> str:

@@ -14,7 +14,7 @@ import psutil
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.console_server import running_console
+from tests.services.console import running_console
 
 GIB = 1 << 30
 SLOW = 900_000
@@ -60,7 +60,7 @@ def test_one_gib_down_and_up(tmp_path: Path, browser: Browser) -> None:
         context = browser.new_context(accept_downloads=True)
         page = context.new_page()
         page.set_default_timeout(SLOW)
-        with _peak_memory(console.pid) as peak:
+        with _peak_memory(console.process.pid) as peak:
             started = time.monotonic()
             page.goto(console.link)
             page.get_by_role("button", name="Back up now").click()

@@ -22,6 +22,8 @@ SIGNS = {
     Level.GOOD: (":material/check_circle:", "green", "Fine"),
 }
 
+_LEFT_OUT = (":material/visibility_off:", "gray", "Not looked at")
+
 
 @st.cache_data(ttl=10, show_spinner=False)
 def database_report(target_name: str) -> HealthReport:
@@ -47,9 +49,19 @@ def findings_about_backups(target: Target) -> list[Finding]:
     return backup_findings(facts, datetime.now(UTC))
 
 
+def sign_of(finding: Finding) -> tuple[str, str, str]:
+    """Icon, colour and word for how urgent a finding is."""
+    return SIGNS[finding.level] if finding.looked_at else _LEFT_OUT
+
+
+def is_quiet(finding: Finding) -> bool:
+    """Whether it was looked at and asks for nothing."""
+    return finding.looked_at and finding.level in (Level.GOOD, Level.INFO)
+
+
 def draw_finding(finding: Finding) -> None:
     """One finding: how urgent, what, why it matters, what to do; the figures in a fold."""
-    icon, colour, urgency = SIGNS[finding.level]
+    icon, colour, urgency = sign_of(finding)
     with st.container(border=True):
         st.markdown(f"{icon} :{colour}[**{urgency}**] · {plain(finding.title)}")
         st.markdown(f"**{plain(finding.sentence)}**")

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from datetime import timedelta
 from typing import Any
 
 import streamlit as st
 
 from console.context import console
+from console.ui.parts.announce import announce
 from console.ui.parts.errors import guarded, show_error
 from console.ui.parts.session import signed_in
-from console.ui.parts.words import ago, plain, size, span
+from console.ui.parts.words import ago, plain, size
 from ops import jobs
+from ops.checks.words import duration, many
 from ops.jobs import Job, State
 from ops.target import Target
 
@@ -24,6 +25,7 @@ _NAMES = {
     "compare": "Comparison",
     "beside": "Bringing a backup to life",
 }
+_ENDS = {State.DONE: "is done", State.CANCELLED: "has stopped"}
 _SHOW_ENDED_SECONDS = 15 * 60
 
 
@@ -43,6 +45,7 @@ def is_busy(target: Target) -> bool:
 def job_panel(target: Target, kinds: tuple[str, ...] = tuple(_NAMES)) -> None:
     """The newest job of this target: live while it runs, its outcome for a while after."""
     found = [job for job in jobs.recent(console(), target.name, limit=5) if job.kind in kinds]
+    announce(_told(found[0]) if found else "", key="job-told")
     if not found:
         return
     with guarded():
@@ -50,6 +53,16 @@ def job_panel(target: Target, kinds: tuple[str, ...] = tuple(_NAMES)) -> None:
             _running(target, found[0].id)
         elif time.time() - (found[0].ended or 0) < _SHOW_ENDED_SECONDS:
             _ended(found[0])
+
+
+def _told(job: Job) -> str:
+    """How a job stands, for those who do not see the page."""
+    name = _NAMES.get(job.kind, job.kind).lower()
+    if job.is_active:
+        return f"The {name} has begun."
+    if time.time() - (job.ended or 0) >= _SHOW_ENDED_SECONDS:
+        return ""
+    return f"The {name} {_ENDS.get(job.state, 'has failed')}."
 
 
 @st.fragment(run_every="2s")
@@ -63,6 +76,8 @@ def _running(target: Target, job_id: str) -> None:
     name = _NAMES.get(fresh.kind, fresh.kind)
     with st.container(border=True):
         st.progress(fresh.share, text=f"**{name} running** · {plain(note)} · {fresh.share:.0%}")
+        tens = int(fresh.share * 10) * 10  # each percent would be too much to listen to
+        announce(f"{name}: {tens} percent", key=f"told-{job_id}")
         st.caption("You can close this page; the work goes on.")
         if fresh.cancel_asked:
             st.caption("Stopping …")
@@ -91,15 +106,16 @@ def _outcome(job: Job) -> str:
     result = job.result or {}
     if job.kind == "compare":
         return "The result stands below, where the backup is chosen."
-    took = span(timedelta(seconds=(job.ended or 0) - (job.started or 0)))
+    took = duration((job.ended or 0) - (job.started or 0))
     tables = result.get("tables", [])
     rows = sum(table["rows"] for table in tables)
+    held = f"{many(len(tables), 'table')} with {many(rows, 'row')}"
     if job.kind == "backup":
-        return f"{len(tables)} tables, {rows:,} rows, {size(result['size'])}, in {took}."
+        return f"{held}, {size(result['size'])}. It took {took}."
     if job.kind == "beside":
-        return f"All {len(tables)} tables are there. Its address stands below."
+        return f"{held} are there. Its address stands below."
     if job.kind == "restore" and result.get("proven"):
-        return f"All {len(tables)} tables came back with exactly their {rows:,} rows, in {took}."
+        return f"{held} came back, exactly as they were saved. It took {took}."
     if job.kind == "restore":
-        return f"The database is now as in the backup, in {took}."
+        return f"The database is now as in the backup. It took {took}."
     return "The database is as it was before."

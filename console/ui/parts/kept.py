@@ -24,7 +24,7 @@ def draw_undo_points(target: Target) -> None:
         with st.container(border=True):
             before = "the last undo" if point.verb == "undo" else "a restore"
             st.markdown(
-                f"The database as it was before {before} {ago(point.kept_at)} "
+                f"The database as it was before {before}, {ago(point.kept_at)} "
                 f"({plain(local(point.kept_at))}), {size(point.size_bytes)}."
             )
             st.caption(f"Kept until {plain(local(point.until))}, then deleted.")

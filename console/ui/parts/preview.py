@@ -7,6 +7,7 @@ import streamlit as st
 
 from console.ui.parts.words import count, local, plain, span
 from ops import Preview
+from ops.checks.words import many
 from ops.dialects.base import NoticeLevel
 from ops.preview import TableChange
 
@@ -79,8 +80,8 @@ def _tables(preview: Preview) -> None:
         )
     else:
         st.markdown(
-            f"{len(changed)} of {len(preview.changes)} tables change: {lost:,} rows go, "
-            f"{back:,} rows come back."
+            f"{len(changed)} of {many(len(preview.changes), 'table')} will change: "
+            f"{many(lost, 'row')} will go, {many(back, 'row')} will come back."
         )
     frame = pd.DataFrame([_row(change) for change in changed or preview.changes])
     st.dataframe(frame, hide_index=True, alt="Rows of each table now and after the restore.")

@@ -10,7 +10,8 @@ from console.accounts import Session
 from console.context import console
 from ops.target import Target
 
-_CHOSEN = "chosen_target"
+_CHOSEN = "db"
+"""The picker's key, and the name under which its value stands in the page's address."""
 
 
 def signed_in() -> Session:
@@ -40,5 +41,4 @@ def target_picker() -> None:
     """The picker, where there is more than one database."""
     names = [target.name for target in console().targets]
     if len(names) > 1:
-        st.session_state.setdefault(_CHOSEN, names[0])
-        st.sidebar.selectbox("Database", names, key=_CHOSEN)
+        st.sidebar.selectbox("Database", names, key=_CHOSEN, bind="query-params")

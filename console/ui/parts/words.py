@@ -7,6 +7,8 @@ from datetime import UTC, datetime, timedelta
 import humanize
 import streamlit as st
 
+_MINUTE = timedelta(minutes=1)
+
 
 def size(count: float) -> str:
     """Bytes, like "1.6 MB" (1 MB is 1,000,000 bytes)."""
@@ -19,13 +21,17 @@ def count(number: int | None) -> str:
 
 
 def ago(moment: datetime | float) -> str:
-    """How long ago a moment (UTC; a datetime or seconds since the epoch) was."""
+    """How long ago a moment (UTC; a datetime or seconds since the epoch) was, like
+    "3 minutes ago"; "just now" below a minute, and where two clocks differ."""
     when = moment if isinstance(moment, datetime) else datetime.fromtimestamp(moment, UTC)
-    return str(humanize.naturaltime(datetime.now(UTC) - when))
+    passed = datetime.now(UTC) - when
+    return "just now" if passed < _MINUTE else f"{span(passed)} ago"
 
 
 def span(length: timedelta) -> str:
-    """A length of time, like "3 days"."""
+    """A length of time, like "3 days" or "less than a second"."""
+    if length < timedelta(seconds=1):
+        return "less than a second"
     return str(humanize.naturaldelta(length))
 
 

@@ -9,10 +9,12 @@ import streamlit as st
 
 from console.context import console
 from console.ui.parts.errors import guarded
+from console.ui.parts.heading import heading
 from console.ui.parts.jobs import is_busy, job_panel, start_job
 from console.ui.parts.session import current_target, signed_in
-from console.ui.parts.words import ago, count, local, plain, size
+from console.ui.parts.words import ago, local, plain, size
 from ops import Catalog, CatalogEntry
+from ops.checks.words import many
 from ops.target import Target
 
 _SHOWN = 20
@@ -21,7 +23,7 @@ _SHOWN = 20
 def draw() -> None:
     """The page."""
     target = current_target()
-    st.title("Backups")
+    heading("Backups", target)
     _make(target)
     job_panel(target)
     with guarded():
@@ -74,7 +76,9 @@ def _facts(entry: CatalogEntry) -> str:
     assert entry.manifest is not None
     tables = entry.manifest.tables
     rows = sum(table.rows for table in tables or ())
-    content = f"{len(tables)} tables, {count(rows)} rows" if tables is not None else "no row counts"
+    content = "an old format without row counts"
+    if tables is not None:
+        content = f"{many(len(tables), 'table')}, {many(rows, 'row')}"
     origin = "" if entry.made_here else " · not made by this console"
     when = f"{local(entry.created_at)} ({ago(entry.created_at)})"
     return plain(f"{when} · {size(entry.size_bytes)} · {content}{origin} · {entry.name}")

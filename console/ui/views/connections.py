@@ -9,6 +9,7 @@ import streamlit as st
 
 from console.ui.parts.errors import guarded
 from console.ui.parts.findings import redis_report
+from console.ui.parts.heading import heading
 from console.ui.parts.session import current_target
 from console.ui.parts.words import count, plain, size, span
 from ops import get_pool_stats, get_server_sessions
@@ -26,7 +27,7 @@ _STATES = {
 def draw() -> None:
     """The page."""
     target = current_target()
-    st.title("Connections")
+    heading("Connections", target)
     with guarded():
         sessions = get_server_sessions(target.engine)
         if sessions is None:

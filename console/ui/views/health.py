@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import streamlit as st
 
 from console.ui.parts.errors import guarded
 from console.ui.parts.findings import (
-    SIGNS,
     database_report,
     draw_finding,
     findings_about_backups,
+    is_quiet,
     redis_report,
+    sign_of,
 )
+from console.ui.parts.heading import heading
 from console.ui.parts.session import current_target
-from ops.checks.base import URGENCY, Finding, Level
+from ops.checks.base import URGENCY, Finding
 
 
 def draw() -> None:
     """The page."""
     target = current_target()
-    st.title("Health")
+    heading("Health", target)
     with guarded():
         report = database_report(target.name)
         redis = redis_report()
@@ -37,21 +41,22 @@ def draw() -> None:
 
 
 def _summary(found: list[Finding]) -> None:
-    levels = [finding.level for finding in found]
+    signs = Counter(sign_of(finding) for finding in sorted(found, key=_order))
     with st.container(horizontal=True):
-        for level in sorted(URGENCY, key=URGENCY.__getitem__):
-            number = levels.count(level)
-            icon, colour, urgency = SIGNS[level]
-            if number:
-                st.badge(f"{number} × {urgency}", icon=icon, color=colour)  # type: ignore[arg-type]
+        for (icon, colour, urgency), number in signs.items():
+            st.badge(f"{number} × {urgency}", icon=icon, color=colour)  # type: ignore[arg-type]
+
+
+def _order(finding: Finding) -> tuple[int, bool]:
+    return URGENCY[finding.level], finding.looked_at
 
 
 def _group(title: str, found: list[Finding]) -> None:
     """What needs a person stands open; what is fine is one click deeper."""
     st.subheader(title)
-    quiet = [finding for finding in found if finding.level in (Level.GOOD, Level.INFO)]
+    quiet = [finding for finding in found if is_quiet(finding)]
     loud = [finding for finding in found if finding not in quiet]
-    for finding in sorted(loud, key=lambda f: URGENCY[f.level]):
+    for finding in sorted(loud, key=_order):
         draw_finding(finding)
     if not loud:
         st.markdown(":material/check_circle: Nothing here needs you.")

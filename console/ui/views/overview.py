@@ -13,11 +13,13 @@ from console.ui.parts.findings import (
     findings_about_backups,
     redis_report,
 )
+from console.ui.parts.heading import heading
 from console.ui.parts.jobs import is_busy, job_panel, start_job
 from console.ui.parts.session import current_target
 from console.ui.parts.words import ago, count, local, plain, size
 from ops import Catalog, dialect_of
 from ops.checks.base import URGENCY, Level
+from ops.health import headline
 from ops.recovery import unsettled
 from ops.samples import size_samples, take_sample
 from ops.target import Target
@@ -30,7 +32,7 @@ def draw() -> None:
     target = current_target()
     with guarded():
         name = dialect_of(target.engine).database_name(target.engine)
-        st.title(plain(name))
+        heading(name, target)
         if target.is_demo:
             _explain_demo()
         if unsettled(target, console().folder):
@@ -62,9 +64,12 @@ def _state(target: Target) -> None:
     found += list(redis.findings) if redis else []
     found += findings_about_backups(target)
     found.sort(key=lambda finding: URGENCY[finding.level])
-    worst = found[0] if found else None
-    if worst is None or worst.level in (Level.GOOD, Level.INFO):
-        st.success("**Everything we looked at is fine.**", icon=":material/check_circle:")
+    worst = found[0]
+    if worst.level in (Level.GOOD, Level.INFO):
+        left_out = [finding for finding in found if not finding.looked_at]
+        where = " The Health page says how to have it done." if left_out else ""
+        box, icon = (st.info, "info") if left_out else (st.success, "check_circle")
+        box(f"**{plain(headline(found))}**{where}", icon=f":material/{icon}:")
         return
     others = sum(1 for f in found[1:] if f.level not in (Level.GOOD, Level.INFO))
     icon, _, urgency = SIGNS[worst.level]

@@ -9,12 +9,14 @@ import streamlit as st
 from console.context import console
 from console.ui.parts.comparison import draw_comparison
 from console.ui.parts.errors import guarded
+from console.ui.parts.heading import heading
 from console.ui.parts.jobs import is_busy, job_panel, start_job
 from console.ui.parts.kept import draw_databases_beside, draw_undo_points
 from console.ui.parts.preview import draw_preview
 from console.ui.parts.session import current_target, signed_in
 from console.ui.parts.stuck import draw_stuck
 from console.ui.parts.uploader import uploader
+from console.ui.parts.verdict import is_undamaged
 from console.ui.parts.words import local, plain, size
 from console.uploads import list_uploads, remove_upload
 from ops import Catalog, dialect_of, preview_restore
@@ -28,7 +30,7 @@ _OTHERS = "A backup of another database"
 def draw() -> None:
     """The page."""
     target = current_target()
-    st.title("Restore")
+    heading("Restore", target)
     st.markdown(
         "Puts a backup in the place of the database. It is checked first, beside the database "
         "in use; only then are the two swapped, and you can undo it afterwards."
@@ -42,7 +44,7 @@ def draw() -> None:
     st.subheader("1. Choose the backup")
     with guarded():
         path = _choose(target)
-        if path is not None:
+        if path is not None and is_undamaged(path):
             _confirm(target, path)
 
 

@@ -10,7 +10,7 @@ from console.context import console
 from console.ui.parts.errors import guarded
 from console.ui.parts.session import current_target, session_token, signed_in
 from console.ui.parts.words import plain
-from ops.settings import Settings
+from ops.settings import Settings, source_of
 
 
 def draw() -> None:
@@ -28,8 +28,14 @@ def draw() -> None:
 
 def _databases() -> None:
     st.subheader("Databases")
+    home = console()
     rows = [
-        {"Name": target.name, "Address": plain(target.masked_url)} for target in console().targets
+        {
+            "Name": plain(target.name),
+            "Address": plain(target.masked_url),
+            "Set by": plain(source_of(home.settings, target.name) or "nothing: it is the demo"),
+        }
+        for target in home.targets
     ]
     st.table(pd.DataFrame(rows), hide_index=True, alt="The databases and their addresses.")
 

@@ -8,6 +8,7 @@ import streamlit as st
 from console.context import console
 from console.ui.parts.charts import size_bars, size_trend
 from console.ui.parts.errors import guarded
+from console.ui.parts.heading import heading
 from console.ui.parts.session import current_target
 from console.ui.parts.words import plain, size
 from ops import dialect_of
@@ -20,7 +21,7 @@ _EXACT = "size_exact"
 def draw() -> None:
     """The page."""
     target = current_target()
-    st.title("Size")
+    heading("Size", target)
     with guarded():
         exact = st.session_state.pop(_EXACT, False)
         report = dialect_of(target.engine).sizes(target.engine, exact=exact)

@@ -11,6 +11,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from console import accounts
+from console.web.gate import WATCH_PATH, is_signed_in
 from console.web.routes.login_page import HEADERS, login_page
 
 BODY_LIMIT: Final = 8192
@@ -28,6 +29,8 @@ async def login(request: Request) -> Response:
     if token is None or request.method == "HEAD":
         return await _form(local_path(request.query_params.get("next", "")))
     session = await to_thread.run_sync(accounts.use_sign_in_link, token)
+    if session is None and is_signed_in(request):
+        return RedirectResponse(f"{_root(request)}/", 303, {"Cache-Control": "no-store"})
     if session is None:
         return await _form("/", "This sign-in link was used before or is too old.", 403)
     return _signed_in(request, session, "/")
@@ -40,6 +43,11 @@ async def logout(request: Request) -> Response:
     answer = RedirectResponse(f"{_root(request)}/login", 303)
     answer.delete_cookie(accounts.SESSION_COOKIE, httponly=True, samesite="lax")
     return answer
+
+
+async def session_lives(_request: Request) -> Response:
+    """For open pages: 204 while their session lives; the gate answers 401 when it is over."""
+    return Response(status_code=204, headers={"Cache-Control": "no-store"})
 
 
 def local_path(wanted: str) -> str:
@@ -111,5 +119,6 @@ def _root(request: Request) -> str:
 
 ROUTES = [
     Route("/login", login, methods=["GET", "POST"]),
+    Route(WATCH_PATH, session_lives, methods=["GET"]),
     Route("/logout", logout, methods=["POST"]),
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Final
 
 from sqlalchemy import Engine, text
 
@@ -34,6 +35,8 @@ from ops.journal import Journal
 from ops.progress import Progress
 from ops.target import redact
 
+_THIS_MACHINE: Final = ("", "localhost", "127.0.0.1", "::1")
+
 
 class PostgreSQL(Dialect):
     """A database on a PostgreSQL server."""
@@ -45,6 +48,12 @@ class PostgreSQL(Dialect):
 
     def database_name(self, engine: Engine) -> str:
         return database_of(engine)
+
+    def identity(self, engine: Engine) -> str:
+        parameters = connect_parameters(engine)
+        host, port = str(parameters.get("host", "")).lower(), parameters.get("port", 5432)
+        is_here = host in _THIS_MACHINE or host.startswith("/")
+        return f"{'' if is_here else host}:{port}/{self.database_name(engine)}"
 
     def facts(self, engine: Engine) -> DatabaseFacts:
         query = "SELECT pg_database_size(current_database()), current_setting('server_version')"

@@ -40,6 +40,9 @@ class SQLite(Dialect):
     def database_name(self, engine: Engine) -> str:
         return file_of(engine).stem
 
+    def identity(self, engine: Engine) -> str:
+        return str(file_of(engine).resolve())
+
     def facts(self, engine: Engine) -> DatabaseFacts:
         path = file_of(engine)
         figures.health_details(path)  # raises in words where the file does not open

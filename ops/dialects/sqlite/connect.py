@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -27,7 +28,7 @@ def file_of(engine: Engine) -> Path:
     if name in ("", ":memory:"):
         raise Refused(
             "This SQLite database lives in memory only; there is no file to look after.",
-            "Set DATABASE_URL to a file, like sqlite:////path/to/file.db.",
+            "Give the address of a file, like sqlite:////path/to/file.db.",
         )
     return Path(name).absolute()
 
@@ -87,9 +88,65 @@ def _in_words(path: Path, cause: sqlite3.Error) -> OpsError:
             "Make room on the disk, then try again.",
             detail,
         )
-    missing = not path.exists()
+    if "decode to UTF-8" in str(cause):
+        return Unavailable(
+            f"The database {path.name} has a table whose name is not valid text (UTF-8), so it "
+            "cannot be asked for its rows. The data itself is not affected.",
+            "Ask whoever makes the app to rename that table, then try again.",
+            detail,
+        )
+    return cannot_open(path, detail)
+
+
+def cannot_open(path: Path, detail: str = "") -> Unavailable:
+    """Say why the file cannot be opened, as far as looking at it tells."""
+    for is_so, what, todo in _obstacles(path):
+        if is_so:
+            return Unavailable(what, todo, detail or str(path))
     return Unavailable(
-        f"The database file {path.name} {'does not exist' if missing else 'cannot be opened'}.",
-        "Check DATABASE_URL, and whether this user may read and write the file and its folder.",
-        detail,
+        f"The database file {path.name} cannot be opened.",
+        "Look at the details, and whether other programs can open the file.",
+        detail or str(path),
+    )
+
+
+def _obstacles(path: Path) -> Iterator[tuple[bool, str, str]]:
+    """What may stand in the way, the coarsest first: (whether it does, in words, what to do)."""
+    name, folder = path.name, path.parent
+    look = "The Settings page shows the address and the setting that it comes from."
+    yield (
+        not os.path.isdir(folder),
+        f"The folder of the database file {name} does not exist.",
+        f"Check that its disk is there and the address is right. {look}",
+    )
+    yield (
+        not os.access(folder, os.X_OK),
+        f"The console may not look into the folder of the database file {name}.",
+        f"Give the console's user the right to enter the folder {folder}.",
+    )
+    yield (
+        not os.path.exists(path),
+        f"The database file {name} does not exist.",
+        f"Check the address, or restore a backup to make the file anew. {look}",
+    )
+    yield (
+        not os.path.isfile(path),
+        f"The address of the database leads to {name}, which is not a file.",
+        f"Correct the address. {look}",
+    )
+    yield (
+        not os.access(path, os.R_OK),
+        f"The console may not read the database file {name}.",
+        f"Give the console's user the right to read and write the file {path}.",
+    )
+    yield (
+        not os.access(path, os.W_OK),
+        f"The console may read the database file {name}, but not write it.",
+        f"Give the console's user the right to write the file {path}.",
+    )
+    yield (
+        not os.access(folder, os.W_OK),
+        f"The console may not write into the folder of the database file {name}. SQLite needs "
+        "to: it keeps its notes about changes beside the file.",
+        f"Give the console's user the right to write into the folder {folder}.",
     )

@@ -18,7 +18,7 @@ from ops.archive.manifest import Manifest
 from ops.datafolder import replace_durably
 from ops.dialects.base import Notice, NoticeLevel, Replacement
 from ops.dialects.sqlite.backup import copy_file, total_bytes
-from ops.dialects.sqlite.connect import SIDE_FILES, reading, writing
+from ops.dialects.sqlite.connect import SIDE_FILES, cannot_open, reading, writing
 from ops.dialects.sqlite.inspect import inspect
 from ops.errors import Busy, NeedsHuman, Refused, Unavailable
 from ops.journal import Journal, Step
@@ -41,11 +41,7 @@ _HEADER_VERSIONS: Final = {"wal": b"\x02\x02"}
 def notices(path: Path, manifest: Manifest, workspace: Path) -> list[Notice]:
     """Room for staging and safety copy, and whether the live file can be written."""
     if not path.parent.is_dir():
-        raise Unavailable(
-            f"The folder of the database file {path.name} does not exist.",
-            "Check DATABASE_URL, and whether the disk with the folder is there.",
-            detail=str(path.parent),
-        )
+        raise cannot_open(path)
     found = []
     staged = sum(entry.size for entry in manifest.entries)
     need = int((staged + total_bytes(path)) * 1.1)

@@ -12,6 +12,11 @@ NAME_LIMIT: Final = 63
 """Bytes; PostgreSQL cuts longer names silently (NAMEDATALEN - 1)."""
 
 
+PLAIN: Final = {"no_parameters": True}
+"""For one statement: run it as it stands, without placeholders. Never set it on a connection,
+where it would stay."""
+
+
 def beside(live: str, role: str) -> str:
     """A name such as `shop__before_20261123_233400_9f3c`, within the limit."""
     stamp = datetime.now(UTC).strftime("%Y%m%d_%H%M%S")
@@ -33,4 +38,4 @@ def oid_of(connection: Connection, name: str) -> int | None:
 
 def run_plain(connection: Connection, statement: str) -> None:
     """Run one statement as it stands, without placeholders."""
-    connection.execution_options(no_parameters=True).exec_driver_sql(statement)
+    connection.exec_driver_sql(statement, execution_options=PLAIN)

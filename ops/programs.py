@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import ctypes
+import io
 import os
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 from ops.errors import ToolFailed
 from ops.target import redact
@@ -36,31 +38,65 @@ def run(
         ToolFailed: it could not be started, or its exit status is not 0. Only the exit
             status counts: error texts are in the server's language.
     """
-    name = Path(command[0]).name
     with tempfile.TemporaryFile() as errors:
-        try:
-            process = subprocess.Popen(
-                [str(part) for part in command],
-                env=dict(env),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=errors,
-                preexec_fn=partial(_die_with_parent, os.getpid())
-                if sys.platform == "linux"
-                else None,
-            )
-        except OSError as cause:
-            raise ToolFailed(f"{name} could not be started.", detail=str(cause)) from cause
+        process = _started(command, env, subprocess.DEVNULL, errors)
         try:
             _wait(process, watch, every)
         except BaseException:
             _end(process)
             raise
-        if process.returncode != 0:
-            raise ToolFailed(
-                f"{name} ended with an error.",
-                detail=f"exit status {process.returncode}\n{_last_lines(errors.fileno())}",
-            )
+        _check(process, command, errors)
+
+
+@contextmanager
+def output_of(
+    command: Sequence[str | Path], *, env: Mapping[str, str]
+) -> Iterator[io.BufferedIOBase]:
+    """What `command` prints, to be read to its end while it runs.
+
+    An error in the `with` block ends the program, as in `run`.
+
+    Raises:
+        ToolFailed: it could not be started, or its exit status is not 0.
+    """
+    with tempfile.TemporaryFile() as errors:
+        process = _started(command, env, subprocess.PIPE, errors)
+        assert isinstance(process.stdout, io.BufferedIOBase)
+        try:
+            with process.stdout:
+                yield process.stdout
+            process.wait()
+        except BaseException:
+            _end(process)
+            raise
+        _check(process, command, errors)
+
+
+def _started(
+    command: Sequence[str | Path], env: Mapping[str, str], output: int, errors: IO[bytes]
+) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(
+            [str(part) for part in command],
+            env=dict(env),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=errors,
+            preexec_fn=partial(_die_with_parent, os.getpid()) if sys.platform == "linux" else None,
+        )
+    except OSError as cause:
+        name = Path(command[0]).name
+        raise ToolFailed(f"{name} could not be started.", detail=str(cause)) from cause
+
+
+def _check(
+    process: subprocess.Popen[bytes], command: Sequence[str | Path], errors: IO[bytes]
+) -> None:
+    if process.returncode != 0:
+        raise ToolFailed(
+            f"{Path(command[0]).name} ended with an error.",
+            detail=f"exit status {process.returncode}\n{_last_lines(errors.fileno())}",
+        )
 
 
 def _wait(process: subprocess.Popen[bytes], watch: Callable[[], None], every: float) -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ops import DataFolder
-from ops.archive.manifest import MANIFEST_NAME, TableRows
+from ops.archive.manifest import MANIFEST_NAME, Manifest, TableRows
+from ops.archive.seal import seal_key, sealed
 from ops.catalog import Catalog
 from ops.journal import journals_of
 from tests.databases import LiveDatabase
@@ -56,6 +57,13 @@ def forged(archive: Path, into: Path, change: Callable[[Described], object]) -> 
     manifest, name, content = opened(archive)
     change(manifest)
     return packed(into, {name: content, MANIFEST_NAME: json.dumps(manifest).encode()})
+
+
+def sealed_again(archive: Path, folder: DataFolder) -> Path:
+    """The same archive with the seal of a console that made it so."""
+    manifest, name, content = opened(archive)
+    whole = sealed(Manifest.model_validate(manifest), seal_key(folder.seal_key_path))
+    return packed(archive, {name: content, MANIFEST_NAME: whole.to_json()})
 
 
 def of_version_1(archive: Path, into: Path) -> Path:

@@ -33,6 +33,7 @@ from tests.services.postgres import RealPostgres
 Fingerprint = dict[str, object]
 
 ROLE = "ops tester"
+MANAGED_ROLE = "ops managed"
 PASSWORD = "p@ss:w\\o/r%d 'ü"
 
 WRITE_PAIR = "BEGIN; INSERT INTO left_hand VALUES (1); INSERT INTO right_hand VALUES (1); COMMIT"
@@ -48,6 +49,8 @@ class LiveDatabase(ABC):
     other_url: str
     """Another address that leads to the same database."""
     name: str
+    takes_foreign = True
+    """Whether an archive of another console's can be tried out without touching the database."""
 
     @property
     def target(self) -> Target:
@@ -170,14 +173,17 @@ class PostgreSQLDatabase(LiveDatabase):
 
     backend = "postgresql"
     suffix = ".pgdump"
+    role = ROLE
+    attributes = "CREATEDB IN ROLE pg_signal_backend, pg_monitor"
 
     def __init__(self, cluster: RealPostgres, name: str = "", options: str = "") -> None:
         self.cluster = cluster
         self.name = name or f"test_{secrets.token_hex(6)}"
         self._options = options
-        cluster.query(POSTGRESQL_ROLES.format(role=_q(ROLE), password=PASSWORD.replace("'", "''")))
+        role, login = _q(self.role), {"name": _text(self.role), "password": _text(PASSWORD)}
+        cluster.query(POSTGRESQL_ROLES.format(role=role, attributes=self.attributes, **login))
         self.start_over()
-        self.url = cluster.url(self.name, user=ROLE, password=PASSWORD)
+        self.url = cluster.url(self.name, user=self.role, password=PASSWORD)
         self.other_url = self.url.replace("127.0.0.1", "localhost")
 
     def run(self, script: str) -> None:
@@ -196,7 +202,8 @@ class PostgreSQLDatabase(LiveDatabase):
     def start_over(self) -> None:
         self.close()
         self.cluster.query(
-            f"CREATE DATABASE {_q(self.name)} OWNER {_q(ROLE)} TEMPLATE template0 {self._options}"
+            f"CREATE DATABASE {_q(self.name)} OWNER {_q(self.role)} "
+            f"TEMPLATE template0 {self._options}"
         )
 
     def fill(self, rows: int = 300) -> None:
@@ -254,7 +261,16 @@ class PostgreSQLDatabase(LiveDatabase):
 
     def _login(self) -> dict[str, Any]:
         login = {"host": "127.0.0.1", "port": self.cluster.port, "database": self.name}
-        return {**login, "user": ROLE, "password": PASSWORD}
+        return {**login, "user": self.role, "password": PASSWORD}
+
+
+class ManagedPostgreSQL(PostgreSQLDatabase):
+    """A database as managed servers give it: its owner may make no other, nor end others'
+    sessions."""
+
+    role = MANAGED_ROLE
+    attributes = ""
+    takes_foreign = False
 
 
 def _one(connection: sqlite3.Connection, query: str) -> Any:
@@ -263,6 +279,10 @@ def _one(connection: sqlite3.Connection, query: str) -> Any:
 
 def _q(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
+
+
+def _text(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
 
 
 def _digest(rows: Any) -> tuple[int, str]:
@@ -280,8 +300,12 @@ def _sqlite(request: pytest.FixtureRequest, mode: str) -> LiveDatabase:
     return SQLiteDatabase(folder, mode)
 
 
-def _postgresql(request: pytest.FixtureRequest, fixture: str) -> LiveDatabase:
-    return PostgreSQLDatabase(request.getfixturevalue(fixture))
+def _postgresql(
+    request: pytest.FixtureRequest,
+    fixture: str,
+    kind: type[PostgreSQLDatabase] = PostgreSQLDatabase,
+) -> LiveDatabase:
+    return kind(request.getfixturevalue(fixture))
 
 
 Maker = Callable[[pytest.FixtureRequest], LiveDatabase]
@@ -294,6 +318,12 @@ KINDS: dict[str, dict[str, Maker]] = {
     "postgresql": {
         "postgresql-16": partial(_postgresql, fixture="pg16"),
         "postgresql-18": partial(_postgresql, fixture="pg18"),
+        "postgresql-16-managed": partial(_postgresql, fixture="pg16", kind=ManagedPostgreSQL),
     },
 }
 """For every backend of the registry, the settings in which it is tried."""
+
+WITHOUT_STAGING = ["postgresql-16-managed"]
+"""The settings in which no second database can be made."""
+
+STAGING = [name for kinds in KINDS.values() for name in kinds if name not in WITHOUT_STAGING]

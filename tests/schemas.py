@@ -55,8 +55,9 @@ POSTGRESQL_ROLES = """
 DO $do$ BEGIN
   IF NOT EXISTS (SELECT 1 FROM pg_roles WHERE rolname = 'ops reader') THEN
     CREATE ROLE "ops reader";
-    CREATE ROLE {role} LOGIN CREATEDB PASSWORD '{password}';
-    GRANT pg_signal_backend, pg_monitor TO {role};
+  END IF;
+  IF NOT EXISTS (SELECT 1 FROM pg_roles WHERE rolname = {name}) THEN
+    CREATE ROLE {role} LOGIN {attributes} PASSWORD {password};
   END IF;
 END $do$
 """

@@ -12,10 +12,13 @@ import pytest
 from ops import DataFolder, Progress, create_backup, preview_restore, undo_points
 from ops.beside import databases_beside, restore_beside
 from ops.compare import TableDifference, compare_archive, count_differences
-from ops.errors import Cancelled, NotConfirmed
+from ops.errors import Cancelled, NotConfirmed, PreflightRefused
 from ops.undo import delete_undo_point
 from tests.archives import assert_nothing_left
-from tests.databases import PASSWORD, LiveDatabase
+from tests.databases import PASSWORD, STAGING, WITHOUT_STAGING, LiveDatabase
+
+with_staging = pytest.mark.parametrize("live", STAGING, indirect=True)
+without_staging = pytest.mark.parametrize("live", WITHOUT_STAGING, indirect=True)
 
 
 class StopsAt(Progress):
@@ -34,6 +37,7 @@ def _by_name(live: LiveDatabase, found: tuple[TableDifference, ...]) -> dict[str
     return {table.name.removeprefix(prefix): table for table in found if not table.is_none}
 
 
+@with_staging
 def test_a_comparison_counts_every_row_that_differs(live: LiveDatabase, folder: DataFolder) -> None:
     archive = create_backup(live.target, folder).archive
     assert _by_name(live, compare_archive(live.target, archive, folder).tables) == {}
@@ -62,6 +66,7 @@ def test_a_comparison_counts_every_row_that_differs(live: LiveDatabase, folder: 
     assert_nothing_left(live, folder)
 
 
+@with_staging
 def test_a_cancelled_comparison_leaves_no_trace(live: LiveDatabase, folder: DataFolder) -> None:
     archive = create_backup(live.target, folder).archive
     with pytest.raises(Cancelled):
@@ -69,6 +74,7 @@ def test_a_cancelled_comparison_leaves_no_trace(live: LiveDatabase, folder: Data
     assert_nothing_left(live, folder)
 
 
+@with_staging
 def test_a_backup_can_be_looked_at_beside(live: LiveDatabase, folder: DataFolder) -> None:
     archive = create_backup(live.target, folder).archive
     live.run("DELETE FROM orders")
@@ -97,12 +103,24 @@ def _orders_at(live: LiveDatabase, location: str) -> int:
         return int(cursor.fetchone()[0])
 
 
+@with_staging
 def test_looking_needs_the_same_yes(live: LiveDatabase, folder: DataFolder, tmp_path: Path) -> None:
     archive = create_backup(live.target, DataFolder(tmp_path / "elsewhere")).archive
     with pytest.raises(NotConfirmed):
         restore_beside(live.target, archive, folder)
     with pytest.raises(NotConfirmed):
         compare_archive(live.target, archive, folder)
+    assert_nothing_left(live, folder)
+
+
+@without_staging
+def test_where_nothing_can_be_staged_it_says_so(live: LiveDatabase, folder: DataFolder) -> None:
+    archive = create_backup(live.target, folder).archive
+    before = live.fingerprint()
+    for look in (compare_archive, restore_beside):
+        with pytest.raises(PreflightRefused, match="may not create databases"):
+            look(live.target, archive, folder)
+    assert live.fingerprint() == before
     assert_nothing_left(live, folder)
 
 

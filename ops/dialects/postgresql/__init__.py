@@ -23,7 +23,7 @@ from ops.dialects.base import (
     Snapshot,
     Stuck,
 )
-from ops.dialects.postgresql import backup, figures, rows, staging, stuck
+from ops.dialects.postgresql import backup, figures, inplace, preflight, rows, staging, stuck
 from ops.dialects.postgresql import swap as swapping
 from ops.dialects.postgresql.connect import (
     CONNECT_ARGS,
@@ -100,11 +100,13 @@ class PostgreSQL(Dialect):
     def restore_notices(
         self, engine: Engine, manifest: Manifest, workspace: Path, *, foreign: bool
     ) -> list[Notice]:
-        return staging.notices(engine, manifest, foreign=foreign)
+        return preflight.notices(engine, manifest, workspace, foreign=foreign)
 
     def stage(
         self, engine: Engine, dump: Path, manifest: Manifest, journal: Journal, progress: Progress
     ) -> Replacement:
+        if inplace.is_needed(engine):
+            return inplace.stage(engine, dump, manifest, journal)
         try:
             return staging.stage(engine, dump, manifest, journal, progress)
         except BaseException:
@@ -114,6 +116,8 @@ class PostgreSQL(Dialect):
             raise
 
     def count_rows(self, engine: Engine, staged: Replacement) -> tuple[TableRows, ...]:
+        if inplace.is_file(staged):
+            return inplace.count_rows(engine, staged)
         return staging.count_rows(engine, staged)
 
     def open_rows(
@@ -129,16 +133,24 @@ class PostgreSQL(Dialect):
         return redact(engine.url.set(database=kept.location).render_as_string())
 
     def discard(self, engine: Engine, replacement: Replacement) -> None:
-        staging.drop(engine, replacement.location)
+        if inplace.is_file(replacement):
+            inplace.discard(replacement)
+        else:
+            staging.drop(engine, replacement.location)
 
     def swap(
         self, engine: Engine, replacement: Replacement, journal: Journal, progress: Progress
     ) -> Replacement | None:
+        if inplace.is_file(replacement):
+            return inplace.swap(engine, replacement, journal, progress)
         engine.dispose()
         return swapping.swap(engine, replacement, journal, progress)
 
     def settle(self, engine: Engine, journal: Journal) -> None:
-        swapping.settle(engine, journal)
+        if "keep" in journal.facts:
+            inplace.settle(engine, journal)
+        else:
+            swapping.settle(engine, journal)
 
     def look_stuck(self, engine: Engine, journal: Journal) -> Stuck:
         return stuck.look(engine, journal)

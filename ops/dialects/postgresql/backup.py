@@ -87,7 +87,7 @@ def notices(engine: Engine, workspace: Path) -> list[Notice]:
             tools_for(server_major(connection))
         except PreflightRefused as refusal:
             found.append(Notice(NoticeLevel.REFUSE, refusal.message, refusal.hint))
-        found += _rights(connection)
+        found += reading_notices(connection)
         size = connection.execute(text("SELECT pg_database_size(current_database())")).scalar()
     free = shutil.disk_usage(workspace).free
     if free < int(size or 0) * 1.1:
@@ -99,7 +99,7 @@ def notices(engine: Engine, workspace: Path) -> list[Notice]:
     return found
 
 
-def _rights(connection: Connection) -> list[Notice]:
+def reading_notices(connection: Connection) -> list[Notice]:
     """A backup that would silently miss rows is no backup."""
     found = []
     role = connection.execute(text("SELECT quote_ident(current_user)")).scalar()
@@ -108,7 +108,7 @@ def _rights(connection: Connection) -> list[Notice]:
         found.append(
             Notice(
                 NoticeLevel.REFUSE,
-                f"The console's user may not read {_listed(unreadable)}. A backup would miss them.",
+                f"The console's user may not read {listed(unreadable)}. A backup would miss them.",
                 f"As the server's administrator, run: GRANT pg_read_all_data TO {role};",
             )
         )
@@ -117,7 +117,7 @@ def _rights(connection: Connection) -> list[Notice]:
         found.append(
             Notice(
                 NoticeLevel.REFUSE,
-                f"Row security hides rows of {_listed(hidden)} from the console's user. "
+                f"Row security hides rows of {listed(hidden)} from the console's user. "
                 "A backup would miss them.",
                 f"As the server's administrator, run: ALTER ROLE {role} BYPASSRLS;",
             )
@@ -127,7 +127,7 @@ def _rights(connection: Connection) -> list[Notice]:
         found.append(
             Notice(
                 NoticeLevel.REFUSE,
-                f"The console's user may not read large objects of {_listed(owners)}. "
+                f"The console's user may not read large objects of {listed(owners)}. "
                 "A backup would miss them.",
                 f"As the server's administrator, run: GRANT {', '.join(owners)} TO {role};",
             )
@@ -135,7 +135,8 @@ def _rights(connection: Connection) -> list[Notice]:
     return found
 
 
-def _listed(names: list[str]) -> str:
+def listed(names: list[str]) -> str:
+    """The first ten names, and how many more there are."""
     shown = ", ".join(names[:10])
     return shown if len(names) <= 10 else f"{shown} and {len(names) - 10} more"
 
@@ -152,7 +153,7 @@ def dump(engine: Engine, into: Path, progress: Progress) -> Snapshot:
         tools = tools_for(server_major(connection))
         version = connection.execute(text("SHOW server_version")).scalar()
         total = max(1, int(details["database_bytes"]))
-        _run_pg_dump(engine, connection, tools, snapshot, into, total, progress.within(0, 0.9))
+        run_pg_dump(engine, connection, tools, snapshot, into, total, progress.within(0, 0.9))
         tables = count_tables(connection, progress.within(0.9, 1))
         tables = with_columns(tables, shapes(connection))
     return Snapshot(
@@ -165,7 +166,7 @@ def dump(engine: Engine, into: Path, progress: Progress) -> Snapshot:
     )
 
 
-def _run_pg_dump(
+def run_pg_dump(
     engine: Engine,
     holder: Connection,
     tools: ClientTools,
@@ -173,10 +174,22 @@ def _run_pg_dump(
     into: Path,
     total: int,
     progress: Progress,
+    application: str = APPLICATION,
 ) -> None:
+    """Dump the database of `holder`, which holds the snapshot, to the file `into`; `total` is
+    about how many bytes there are. Sessions show as `application`.
+
+    Raises ToolFailed, Cancelled.
+    """
     info = holder.connection.driver_connection.info  # type: ignore[union-attr]
     database = str(info.dbname)
-    with ToolAccess(engine, database, into.parent, server=(info.host, info.port)) as access:
+    with ToolAccess(
+        engine,
+        database,
+        into.parent,
+        server=(info.host, info.port),
+        application=application,
+    ) as access:
         command: list[str | Path] = [
             tools.pg_dump,
             "--format=custom",
@@ -189,17 +202,20 @@ def _run_pg_dump(
         ]
         with connected(engine) as watcher:
             try:
-                run(command, env=access.env, watch=_copy_watch(watcher, total, progress))
+                watch = _copy_watch(watcher, total, progress, application)
+                run(command, env=access.env, watch=watch)
             except ToolFailed as failed:
                 raise explained(failed) from failed
 
 
-def _copy_watch(watcher: Connection, total: int, progress: Progress) -> Callable[[], None]:
+def _copy_watch(
+    watcher: Connection, total: int, progress: Progress, application: str
+) -> Callable[[], None]:
     """Reports the bytes that COPY has moved so far, against the database's size."""
     seen: dict[int, int] = {}
 
     def watch() -> None:
-        for relation, done in watcher.execute(text(_COPIED), {"application": APPLICATION}):
+        for relation, done in watcher.execute(text(_COPIED), {"application": application}):
             seen[relation] = max(done, seen.get(relation, 0))
         progress.report(min(sum(seen.values()), total * 0.99), total, "Copying the database")
 

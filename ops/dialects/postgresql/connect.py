@@ -141,7 +141,7 @@ def in_words(cause: DBAPIError) -> OpsError:
             "Ask whoever runs the server to grant it; the detail names what was refused.",
             detail,
         )
-    if code in ("55006", "55P03"):
+    if code in ("55006", "55P03", "40P01"):
         return Busy(
             "Other programs are connected to the database and could not be asked to leave.",
             "Stop the programs that use the database, then try again.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Final
 
 from sqlalchemy import Connection, Engine, text
@@ -41,6 +42,8 @@ _RESTORED: Final = WayOut(
 
 def look(engine: Engine, journal: Journal) -> Stuck:
     """The databases that the restore was about, known by their oids."""
+    if "keep" in journal.facts:
+        return _look_in_place(engine, journal)
     live, former, restored = database_of(engine), *_oids(journal)
     with maintenance(engine) as connection:
         rows = connection.execute(
@@ -60,10 +63,30 @@ def look(engine: Engine, journal: Journal) -> Stuck:
     return Stuck(tuple(found), tuple(ways))
 
 
+def _look_in_place(engine: Engine, journal: Journal) -> Stuck:
+    """One database, which is either as before or as in the backup, and its safety dump."""
+    found = [f"{database_of(engine)}: the database in use"]
+    keep = Path(str(journal.facts["keep"]))
+    if keep.exists():
+        size = keep.stat().st_size
+        found.append(f"{keep.name}: the database as it was before the restore, {size:,} bytes")
+    return Stuck(tuple(found), (_KEEP,))
+
+
 def take(engine: Engine, journal: Journal, way: str) -> None:
-    """One statement at the most; then the journal is closed."""
+    """Renames at the most; then the journal is closed."""
     if way not in {offered.id for offered in look(engine, journal).ways}:
         raise Refused("This choice is no longer there.", "Look at the page anew.")
+    keep = Path(str(journal.facts.get("keep", "")))
+    if "keep" in journal.facts and keep.exists():
+        journal.keep_undo(str(keep), keep.stat().st_size, int(journal.facts.get("undo_days", 7)))
+    elif "keep" not in journal.facts:
+        _give_name(engine, journal, way)
+    journal.advance(Step.CLOSED, way=way)
+
+
+def _give_name(engine: Engine, journal: Journal, way: str) -> None:
+    """The chosen database gets the live name; the former one, where it is not that, is kept."""
     live, former, restored = database_of(engine), *_oids(journal)
     with maintenance(engine) as connection:
         chosen = {"former": former, "restored": restored}.get(way)
@@ -77,7 +100,6 @@ def take(engine: Engine, journal: Journal, way: str) -> None:
                 text("SELECT pg_database_size(CAST(:oid AS oid))"), {"oid": former}
             ).scalar()
             journal.keep_undo(parked, int(size or 0), int(journal.facts.get("undo_days", 7)))
-    journal.advance(Step.CLOSED, way=way)
 
 
 def _oids(journal: Journal) -> tuple[int, int]:

@@ -8,23 +8,18 @@ because programs reconnect; so a second connection ends them again and again mea
 from __future__ import annotations
 
 import re
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from typing import Final
 
 from sqlalchemy import Connection, Engine, text
-from sqlalchemy.exc import DBAPIError
 
 from ops.dialects.base import Replacement
 from ops.dialects.postgresql.connect import database_of, maintenance
 from ops.dialects.postgresql.names import beside, oid_of, quoted, run_plain
-from ops.dialects.postgresql.staging import application_of, drop
+from ops.dialects.postgresql.sessions import application_of, end_leftovers, repeated
+from ops.dialects.postgresql.staging import drop
 from ops.errors import NeedsHuman, OpsError
 from ops.journal import Journal, Step
 from ops.progress import Progress
-
-_BETWEEN_ENDINGS_SECONDS: Final = 0.02
 
 _END_SESSIONS: Final = """
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity
@@ -85,7 +80,8 @@ def swap(
         parked=parked,
     )
     with (
-        _ending_sessions(engine, live, replacement.location),
+        maintenance(engine) as helper,
+        repeated(helper, _END_SESSIONS, {"one": live, "other": replacement.location}),
         maintenance(engine, autocommit=False, application=application_of(journal)) as connection,
         connection.begin(),
     ):
@@ -108,29 +104,6 @@ def _size_of(engine: Engine, name: str) -> int:
     query = text("SELECT pg_database_size(oid) FROM pg_database WHERE datname = :name")
     with maintenance(engine) as connection:
         return int(connection.execute(query, {"name": name}).scalar() or 0)
-
-
-@contextmanager
-def _ending_sessions(engine: Engine, one: str, other: str) -> Iterator[None]:
-    """A second connection ends everybody's sessions on both databases, every 20 ms."""
-    stop = threading.Event()
-    names = {"one": one, "other": other}
-
-    def end_again_and_again(connection: Connection) -> None:
-        while not stop.is_set():
-            # A session that may not be ended makes the rename fail, which says so.
-            with suppress(DBAPIError):
-                connection.execute(text(_END_SESSIONS), names)
-            stop.wait(_BETWEEN_ENDINGS_SECONDS)
-
-    with maintenance(engine) as connection:
-        helper = threading.Thread(target=end_again_and_again, args=(connection,), daemon=True)
-        helper.start()
-        try:
-            yield
-        finally:
-            stop.set()
-            helper.join(10)
 
 
 def _carry_over(connection: Connection, source: int, name: str) -> list[str]:
@@ -179,7 +152,7 @@ def settle(engine: Engine, journal: Journal) -> None:
     live, staged = str(facts["live"]), str(facts["staged"])
     parked = str(facts.get("parked", ""))
     with maintenance(engine) as connection:
-        _end_leftovers(connection, application_of(journal))
+        end_leftovers(connection, application_of(journal))
         live_now, parked_now = oid_of(connection, live), oid_of(connection, parked)
         if live_now is not None and live_now == facts["live_oid"]:
             run_plain(connection, f"ALTER DATABASE {quoted(live)} WITH ALLOW_CONNECTIONS true")
@@ -200,15 +173,3 @@ def settle(engine: Engine, journal: Journal) -> None:
             f"Nothing was touched. Look for databases named like {live}__… on the server.",
             detail=f"live {live_now}, parked {parked_now}, journal {facts}",
         )
-
-
-def _end_leftovers(connection: Connection, application: str) -> None:
-    """Nothing of a killed restore may still be at work: the server goes on with a statement,
-    be it CREATE DATABASE or the swap itself, after the program that sent it has died."""
-    query = text(
-        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
-        " WHERE application_name = :application"
-    )
-    stop = threading.Event()
-    while connection.execute(query, {"application": application}).scalar():
-        stop.wait(_BETWEEN_ENDINGS_SECONDS)

@@ -1,0 +1,117 @@
+"""What is inside a dump, by pg_restore's table of contents: one line an entry, such as
+`224; 1259 16443 TABLE public bulk owner`, where 1259 is the catalogue and 16443 the oid."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from collections.abc import Collection
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import Connection, text
+
+from ops.archive.manifest import Manifest
+from ops.dialects.postgresql.tools import ClientTools
+from ops.errors import BadArchive
+
+_ENTRY: Final = re.compile(r"\d+; (\d+) (\d+) (.*)")
+_TABLE: Final = re.compile(r"TABLE (?!DATA |ATTACH )")
+_EXTENSION: Final = re.compile(r"(COMMENT - )?EXTENSION ")
+_FOR_ADMINISTRATORS: Final = re.compile(
+    r"(EVENT TRIGGER|FOREIGN DATA WRAPPER|ACCESS METHOD|SUBSCRIPTION|OPERATOR CLASS"
+    r"|OPERATOR FAMILY|TEXT SEARCH PARSER|TEXT SEARCH TEMPLATE|PROCEDURAL LANGUAGE"
+    r"|TRANSFORM|SECURITY LABEL) "
+)
+"""What only a superuser may make (manual, CREATE … of each)."""
+
+
+def archive_major(manifest: Manifest) -> int:
+    """The major version of the pg_dump that made the archive; 0 where it does not say."""
+    found = re.search(r"(\d+)", manifest.database.tool) if manifest.database else None
+    return int(found[1]) if found else 0
+
+
+def entries_of(tools: ClientTools, dump: Path) -> list[str]:
+    """The lines of the table of contents. Raises BadArchive when it cannot be read."""
+    listed = subprocess.run(
+        [tools.pg_restore, "--list", dump], capture_output=True, text=True, check=False
+    )
+    if listed.returncode != 0:
+        raise damaged(listed.stderr.strip()[:500])
+    return [line for line in listed.stdout.splitlines() if _ENTRY.match(line)]
+
+
+def damaged(detail: str = "") -> BadArchive:
+    """The error for a dump that pg_restore cannot read."""
+    return BadArchive(
+        "The database inside this backup is damaged or not a PostgreSQL dump.",
+        "Use another copy of the backup.",
+        detail,
+    )
+
+
+def for_administrators(entries: list[str]) -> list[str]:
+    """The entries that only a superuser can bring back."""
+    told = [line.split(" ", 3)[3] for line in entries if _ENTRY.match(line)]
+    return [entry for entry in told if _FOR_ADMINISTRATORS.match(entry)]
+
+
+def around_extensions(entries: list[str], kept_schemas: Collection[str] = ()) -> list[str]:
+    """The entries without the extensions, their own tables' rows, and `kept_schemas`: for a
+    database in which all those stay as they are.
+
+    A table of an extension has rows in a dump, but no definition.
+    """
+    taken = [match for line in entries if (match := _ENTRY.fullmatch(line))]
+    tables = {match[2] for match in taken if _TABLE.match(match[3])}
+    schemas = tuple(f"SCHEMA - {name} " for name in kept_schemas)
+    return [
+        match[0]
+        for match in taken
+        if not _EXTENSION.match(match[3])
+        and not (match[3].startswith("TABLE DATA ") and match[2] not in tables)
+        and not match[3].startswith(schemas)
+    ]
+
+
+def owner_options(
+    connection: Connection, entries: list[str], manifest: Manifest, *, in_place: bool = False
+) -> tuple[list[str], list[str]]:
+    """Options of pg_restore and notes, where users that the archive names are not known to
+    this server; or, `in_place`, may not be given anything by the console's user."""
+    known = list(connection.execute(text("SELECT rolname FROM pg_roles")).scalars())
+    missing = sorted(_owners_beside(entries, known) | (_named_roles(manifest) - set(known)))
+    if missing:
+        note = (
+            f"The backup names users unknown to this server ({', '.join(missing)}). Here "
+            "everything belongs to the console's user, and grants to others were left out."
+        )
+        return ["--no-owner", "--no-privileges"], [note]
+    ours = "SELECT rolname FROM pg_roles WHERE pg_has_role(oid, 'MEMBER')"
+    others = in_place and _owners_beside(entries, list(connection.execute(text(ours)).scalars()))
+    if others:
+        note = (
+            f"What belonged to {', '.join(sorted(others))} belongs to the console's user here, "
+            "which may not give anything to others."
+        )
+        return ["--no-owner"], [note]
+    return [], []
+
+
+def _owners_beside(entries: list[str], roles: list[str]) -> set[str]:
+    """Owners other than `roles`. A line ends with its owner, whose name may hold spaces, or
+    with none."""
+    ends = (" ", *(f" {role}" for role in roles))
+    return {line.rsplit(" ", 1)[1] for line in entries if not line.endswith(ends)}
+
+
+def _named_roles(manifest: Manifest) -> set[str]:
+    """The roles that the manifest names; none where it does not, or not in our way."""
+    told = manifest.database.details.get("roles", "[]") if manifest.database else "[]"
+    try:
+        roles = json.loads(str(told))
+    except (ValueError, RecursionError):
+        return set()
+    return {str(role) for role in roles} if isinstance(roles, list) else set()

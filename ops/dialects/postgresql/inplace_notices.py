@@ -1,0 +1,180 @@
+"""What is looked at before an archive is put in place in one step: whatever would stop it half
+way, or could not be brought back by the undo, is found here."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import Connection, text
+
+from ops.archive.manifest import Manifest
+from ops.dialects.base import Notice, NoticeLevel
+from ops.dialects.postgresql.backup import listed, reading_notices
+from ops.dialects.postgresql.names import quoted
+from ops.dialects.postgresql.wipe import OF_EXTENSION, OWN_SCHEMA
+
+_BYTES_A_SECOND: Final = 10 << 20
+"""Of the live database, for saving, clearing and refilling it, with some reserve."""
+
+_OWNED: Final = {
+    "pg_namespace": ("nspowner", "oid", "x.nspname <> 'public'"),
+    "pg_class": ("relowner", "relnamespace", "x.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')"),
+    "pg_proc": ("proowner", "pronamespace", "true"),
+    "pg_type": ("typowner", "typnamespace", "x.typrelid = 0 AND x.typcategory <> 'A'"),
+    "pg_operator": ("oprowner", "oprnamespace", "true"),
+    "pg_collation": ("collowner", "collnamespace", "true"),
+    "pg_ts_config": ("cfgowner", "cfgnamespace", "true"),
+    "pg_ts_dict": ("dictowner", "dictnamespace", "true"),
+    "pg_statistic_ext": ("stxowner", "stxnamespace", "true"),
+    "pg_largeobject_metadata": ("lomowner", "", "true"),
+    "pg_publication": ("pubowner", "", "true"),
+    "pg_foreign_server": ("srvowner", "", "true"),
+}
+"""Catalogue → the columns of owner and schema, and which rows count."""
+
+_FOR_ADMINISTRATORS: Final = f"""
+SELECT format('event trigger %I', evtname) FROM pg_event_trigger x
+WHERE NOT {OF_EXTENSION.format(catalogue="pg_event_trigger", oid="x.oid")}
+UNION ALL
+SELECT format('foreign data wrapper %I', fdwname) FROM pg_foreign_data_wrapper x
+WHERE NOT {OF_EXTENSION.format(catalogue="pg_foreign_data_wrapper", oid="x.oid")}
+UNION ALL
+SELECT format('publication %I', pubname) FROM pg_publication x
+WHERE x.puballtables
+   OR EXISTS (SELECT 1 FROM pg_depend d
+              WHERE d.classid = to_regclass('pg_catalog.pg_publication_namespace')
+                AND d.refclassid = 'pg_publication'::regclass AND d.refobjid = x.oid)
+UNION ALL
+SELECT format('operator class %I', opcname) FROM pg_opclass x
+WHERE x.oid >= 16384 AND NOT {OF_EXTENSION.format(catalogue="pg_opclass", oid="x.oid")}
+UNION ALL
+SELECT format('function %I.%I', n.nspname, x.proname)
+FROM pg_proc x JOIN pg_namespace n ON n.oid = x.pronamespace
+JOIN pg_language l ON l.oid = x.prolang
+WHERE {OWN_SCHEMA} AND NOT l.lanpltrusted AND x.prokind <> 'a'
+  AND NOT {OF_EXTENSION.format(catalogue="pg_proc", oid="x.oid")}
+UNION ALL
+SELECT format('subscription %I', subname)
+FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid
+WHERE d.datname = current_database()
+ORDER BY 1
+"""
+"""What only a superuser may make: neither archive nor undo could bring it back."""
+
+_MISSING_EXTENSIONS: Final = """
+SELECT name FROM unnest(string_to_array(:wanted, ',')) AS name
+WHERE name <> '' AND name NOT IN (SELECT extname FROM pg_extension)
+"""
+
+_LOCKS: Final = f"""
+SELECT count(*) AS relations,
+       current_setting('max_locks_per_transaction')::bigint
+         * (current_setting('max_connections')::bigint
+            + current_setting('max_prepared_transactions')::bigint) AS slots
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE {OWN_SCHEMA}
+"""
+
+_SIZE: Final = "SELECT pg_database_size(current_database())"
+
+
+def in_place_notices(
+    connection: Connection, manifest: Manifest, workspace: Path, role: str, *, foreign: bool
+) -> list[Notice]:
+    """Announces the way, and refuses where it would not come through. `role` is quoted."""
+    found = [_announced(connection, role)]
+    if foreign:
+        message = (
+            "This backup was not made by this console, and here it cannot be tried out beside "
+            "the database in use: commands in it would run in that very database."
+        )
+        hint = f"To make it possible, as the server's administrator, run: {_grant(role)}"
+        found.append(Notice(NoticeLevel.REFUSE, message, hint))
+    found += _obstacles(connection, manifest)
+    found += reading_notices(connection)
+    size, free = int(connection.execute(text(_SIZE)).scalar() or 0), _free(workspace)
+    if free < size * 1.1:
+        message = (
+            "There is not enough room to save the database as it is before it is replaced: it "
+            f"may need {size:,} bytes, {free:,} are free."
+        )
+        found.append(Notice(NoticeLevel.REFUSE, message, "Make room on the console's disk."))
+    return found
+
+
+def _grant(role: str) -> str:
+    return f"ALTER ROLE {role} CREATEDB;"
+
+
+def _free(workspace: Path) -> int:
+    return shutil.disk_usage(workspace).free
+
+
+def _announced(connection: Connection, role: str) -> Notice:
+    size = int(connection.execute(text(_SIZE)).scalar() or 0)
+    minutes = math.ceil(size / _BYTES_A_SECOND / 60) or 1
+    message = (
+        "The console's user may not create databases, so the backup cannot be tried out beside "
+        "the database in use. It is put in place in one step instead: meanwhile, for about "
+        f"{minutes} minute{'s' if minutes > 1 else ''}, programs that use the database wait. If "
+        "anything is wrong, nothing changes."
+    )
+    hint = f"To try it out first, as the server's administrator, run: {_grant(role)}"
+    return Notice(NoticeLevel.WARN, message, hint)
+
+
+def _obstacles(connection: Connection, manifest: Manifest) -> Iterator[Notice]:
+    others = [line for query in _of_others() for line in connection.execute(text(query)).scalars()]
+    if others:
+        yield Notice(
+            NoticeLevel.REFUSE,
+            f"The database holds what belongs to other users ({listed(others)}), which the "
+            "console's user may not replace.",
+            "As the server's administrator, give it to the console's user, or make the "
+            "console's user a member of those users.",
+        )
+    unable = list(connection.execute(text(_FOR_ADMINISTRATORS)).scalars())
+    if unable:
+        yield Notice(
+            NoticeLevel.REFUSE,
+            "The database holds what only the server's administrator may make "
+            f"({listed(unable)}); after it was replaced, nobody else could bring it back.",
+            "Ask whoever runs the server to restore the backup with pg_restore.",
+        )
+    wanted = str(manifest.database.details.get("extensions", "")) if manifest.database else ""
+    missing = list(connection.execute(text(_MISSING_EXTENSIONS), {"wanted": wanted}).scalars())
+    if missing:
+        yield Notice(
+            NoticeLevel.REFUSE,
+            f"The database lacks extensions that the backup needs: {', '.join(missing)}.",
+            "As the server's administrator, run in it: "
+            + " ".join(f"CREATE EXTENSION {quoted(name)};" for name in missing),
+        )
+    locks = connection.execute(text(_LOCKS)).mappings().one()
+    if locks["relations"] * 2 > locks["slots"]:
+        yield Notice(
+            NoticeLevel.REFUSE,
+            f"The database has {locks['relations']:,} tables and indexes, more than this server "
+            "can replace in one step.",
+            "As the server's administrator, raise max_locks_per_transaction to "
+            f"{_locks_needed(locks['relations'], locks['slots'])} times its value.",
+        )
+
+
+def _of_others() -> Iterator[str]:
+    """A query for each catalogue: what is owned by roles whose rights we do not have."""
+    for catalogue, (owner, schema, counts) in _OWNED.items():
+        own = f"JOIN pg_namespace n ON n.oid = x.{schema} AND {OWN_SCHEMA}" if schema else ""
+        yield (
+            f"SELECT pg_describe_object('{catalogue}'::regclass, x.oid, 0) "  # nosec B608
+            f"|| ' of ' || quote_ident(pg_get_userbyid(x.{owner})) FROM {catalogue} x {own} "
+            f"WHERE {counts} AND NOT pg_has_role(x.{owner}, 'USAGE') "
+            f"AND NOT {OF_EXTENSION.format(catalogue=catalogue, oid='x.oid')} LIMIT 20"
+        )
+
+
+def _locks_needed(relations: int, slots: int) -> int:
+    return math.ceil(relations * 2 / slots)

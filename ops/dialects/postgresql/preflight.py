@@ -1,0 +1,160 @@
+"""What is looked at before a restore, so that nothing is found out half way."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from sqlalchemy import Connection, Engine, RowMapping, text
+
+from ops.archive.manifest import Manifest
+from ops.dialects.base import Notice, NoticeLevel
+from ops.dialects.postgresql.backup import server_major
+from ops.dialects.postgresql.connect import connected
+from ops.dialects.postgresql.contents import archive_major
+from ops.dialects.postgresql.inplace_notices import in_place_notices
+from ops.dialects.postgresql.tools import tools_for
+from ops.errors import PreflightRefused
+
+_RIGHTS = """
+SELECT r.rolsuper OR r.rolcreatedb AS may_create, r.rolsuper OR r.rolcreaterole AS may_make_logins,
+       r.rolsuper OR pg_has_role(d.datdba, 'USAGE') AS owns,
+       r.rolsuper OR pg_has_role('pg_signal_backend', 'USAGE') AS may_end_sessions,
+       quote_ident(r.rolname) AS role, quote_ident(d.datname) AS database,
+       quote_ident(pg_get_userbyid(d.datdba)) AS owner,
+       (SELECT count(*) FROM pg_prepared_xacts p WHERE p.database = d.datname) AS prepared,
+       (SELECT count(*) FROM pg_replication_slots s WHERE s.database = d.datname) AS slots
+FROM pg_roles r, pg_database d
+WHERE r.rolname = current_user AND d.datname = current_database()
+"""
+
+_OTHERS_SETTINGS = """
+SELECT quote_ident(pg_get_userbyid(s.setrole))
+FROM pg_db_role_setting s JOIN pg_database d ON d.oid = s.setdatabase, pg_roles me
+WHERE d.datname = current_database() AND me.rolname = current_user
+  AND NOT me.rolsuper AND s.setrole NOT IN (0, me.oid)
+  AND NOT (me.rolcreaterole AND (current_setting('server_version_num')::int < 160000
+           OR EXISTS (SELECT 1 FROM pg_auth_members m WHERE m.roleid = s.setrole
+                      AND m.member = me.oid AND m.admin_option)))
+"""
+"""Roles whose settings for this database we may not set again (ALTER ROLE, manual)."""
+
+_MISSING_EXTENSIONS = """
+SELECT name FROM unnest(string_to_array(:wanted, ',')) AS name
+WHERE name <> '' AND name NOT IN (SELECT e.name FROM pg_available_extensions e)
+"""
+
+
+def notices(engine: Engine, manifest: Manifest, workspace: Path, *, foreign: bool) -> list[Notice]:
+    """Rights, tools, leftovers that forbid a rename, extensions that are missing."""
+    found = []
+    with connected(engine) as connection:
+        try:
+            tools_for(server_major(connection), archive_major(manifest))
+        except PreflightRefused as refusal:
+            found.append(Notice(NoticeLevel.REFUSE, refusal.message, refusal.hint))
+        row = connection.execute(text(_RIGHTS)).mappings().one()
+        found += _rights(row)
+        if row["may_create"]:
+            found += _beside(connection, row, foreign=foreign)
+        else:
+            role = str(row["role"])
+            found += in_place_notices(connection, manifest, workspace, role, foreign=foreign)
+        wanted = str(manifest.database.details.get("extensions", "")) if manifest.database else ""
+        missing = list(connection.execute(text(_MISSING_EXTENSIONS), {"wanted": wanted}).scalars())
+        if missing:
+            message = f"The server lacks extensions that the backup needs: {', '.join(missing)}."
+            hint = "Ask whoever runs the server to install them."
+            found.append(Notice(NoticeLevel.REFUSE, message, hint))
+        found += _room(connection)
+    return found
+
+
+def _rights(row: RowMapping) -> Iterator[Notice]:
+    """What holds for both ways."""
+    if not row["owns"]:
+        message = (
+            "The console's user does not own the database, so it may not put another in its place."
+        )
+        hint = f"As the server's administrator, run: GRANT {row['owner']} TO {row['role']};"
+        yield Notice(NoticeLevel.REFUSE, message, hint)
+    if row["prepared"]:
+        message = "The database has unfinished two-step changes (prepared transactions)."
+        hint = "Finish them with COMMIT PREPARED or ROLLBACK PREPARED."
+        yield Notice(NoticeLevel.REFUSE, message, hint)
+    if not row["may_end_sessions"]:
+        message = "The console's user may end only its own connections to the database."
+        hint = (
+            "Stop the programs that use the database first, or run: "
+            f"GRANT pg_signal_backend TO {row['role']};"
+        )
+        yield Notice(NoticeLevel.WARN, message, hint)
+
+
+def _beside(connection: Connection, row: RowMapping, *, foreign: bool) -> Iterator[Notice]:
+    """What another database in the place of this one would leave behind."""
+    if foreign:
+        yield _foreign(row)
+    if row["slots"]:
+        message = (
+            f"{row['slots']} replication slot(s) belong to the database as it is now; "
+            "they stay with it and will not follow the restored one."
+        )
+        yield Notice(NoticeLevel.WARN, message, "Set them up anew after the restore.")
+    others = list(connection.execute(text(_OTHERS_SETTINGS)).scalars())
+    if others:
+        message = (
+            f"The database has settings of its own for {', '.join(others)}, which the console's "
+            "user may not carry over to the restored one."
+        )
+        hint = (
+            "As the server's administrator, write them down (\\drds in psql), remove them with "
+            f"ALTER ROLE {others[0]} IN DATABASE {row['database']} RESET ALL; and set them again "
+            "after the restore."
+        )
+        yield Notice(NoticeLevel.REFUSE, message, hint)
+
+
+def _foreign(row: RowMapping) -> Notice:
+    """Who carries out the commands of somebody else's archive."""
+    if row["may_make_logins"]:
+        message = (
+            "This backup was not made by this console. It is tried out by a login made for it "
+            "alone, so its commands cannot reach the database in use, other databases or users. "
+            "Once it is in place, functions and triggers in it work with the rights of "
+            f"{row['owner']} and of whoever uses the database."
+        )
+        return Notice(NoticeLevel.WARN, message, "Go on only if you trust its maker.")
+    message = (
+        "This backup was not made by this console. Whatever commands it holds are carried out "
+        "with all rights of the console's user, so a malicious one could change or delete the "
+        "database in use."
+    )
+    hint = (
+        "Go on only if you trust its maker. To have it tried out by a login without rights, as "
+        f"the server's administrator, run: ALTER ROLE {row['role']} CREATEROLE;"
+    )
+    return Notice(NoticeLevel.WARN, message, hint)
+
+
+def _room(connection: Connection) -> list[Notice]:
+    """Free disk, where the server's folder is on this machine and we may know it."""
+    query = text(
+        "SELECT current_setting('data_directory', true), pg_database_size(current_database())"
+        " WHERE pg_has_role(current_user, 'pg_read_all_settings', 'USAGE')"
+    )
+    row = connection.execute(query).one_or_none()
+    if row is None or not row[0] or not os.access(row[0], os.R_OK):
+        message = "Whether the server has room for a second copy could not be checked."
+        hint = "It needs about twice the database's size free."
+        return [Notice(NoticeLevel.INFO, message, hint)]
+    free, need = shutil.disk_usage(row[0]).free, int(row[1] * 2.1)
+    if free >= need:
+        return []
+    message = (
+        f"The server's disk is too full to restore safely: {need:,} bytes are needed, "
+        f"{free:,} are free."
+    )
+    return [Notice(NoticeLevel.REFUSE, message, "Make room on the server's disk.")]

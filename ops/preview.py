@@ -34,8 +34,11 @@ class TableChange:
 
 @dataclass(frozen=True)
 class Preview:
-    """All that a person should know before saying yes. `live_problem` is set where the live
-    database could not be looked at (a damaged one is what restores are for)."""
+    """All that a person should know before saying yes.
+
+    `stages_beside` tells whether more can be known by comparing every row, or by looking at the
+    backup first. `live_problem` is set where the live database could not be looked at (a
+    damaged one is what restores are for)."""
 
     manifest: Manifest
     made_here: bool
@@ -44,6 +47,7 @@ class Preview:
     changes: tuple[TableChange, ...]
     notices: tuple[Notice, ...]
     notes: tuple[str, ...]
+    stages_beside: bool
     live_problem: str = ""
 
 
@@ -76,6 +80,7 @@ def preview_restore(target: Target, archive_path: Path, folder: DataFolder) -> P
         _changes(live, manifest),
         tuple(notices),
         () if manifest.has_proof else (NO_PROOF,),
+        dialect.stages_beside(engine),
         problem,
     )
 

@@ -116,6 +116,7 @@ def test_looking_needs_the_same_yes(live: LiveDatabase, folder: DataFolder, tmp_
 @without_staging
 def test_where_nothing_can_be_staged_it_says_so(live: LiveDatabase, folder: DataFolder) -> None:
     archive = create_backup(live.target, folder).archive
+    assert not preview_restore(live.target, archive, folder).stages_beside
     before = live.fingerprint()
     for look in (compare_archive, restore_beside):
         with pytest.raises(PreflightRefused, match="may not create databases"):
@@ -137,6 +138,7 @@ def test_a_preview_names_tables_and_columns_that_differ(
     archive = create_backup(live.target, folder).archive
     live.drift()
     preview = preview_restore(live.target, archive, folder)
+    assert preview.stages_beside == live.takes_foreign
     changes = {change.name.removeprefix(live.table("")): change for change in preview.changes}
     assert (changes["orders"].now, changes["orders"].after) == (135, 200)
     assert not changes["added"].exists_after

@@ -286,6 +286,11 @@ class Dialect(ABC):
         console's making. Raises Unavailable."""
 
     @abstractmethod
+    def stages_beside(self, engine: Engine) -> bool:
+        """Whether an archive can be brought to life beside the live database, so that it can
+        be compared and looked at. Raises Unavailable."""
+
+    @abstractmethod
     def stage(
         self, engine: Engine, dump: Path, manifest: Manifest, journal: Journal, progress: Progress
     ) -> Replacement:

@@ -103,7 +103,9 @@ def _confirm(target: Target, path: Path) -> None:
         key=f"trust-{path.name}",
     )
     params = {"archive": str(path), "trust_foreign": not preview.made_here}
-    _look_first(target, path, params, disabled=not (allowed and trusted) or is_busy(target))
+    if preview.stages_beside:
+        off = not (allowed and trusted) or is_busy(target)
+        _look_first(target, path, params, disabled=off)
     st.subheader("3. Say yes")
     st.markdown(f"To replace the database **{plain(name)}**, type its name.")
     begun = st.session_state.get(_BEGUN, 0)  # a new field each time: one yes is for one restore

@@ -102,6 +102,9 @@ class PostgreSQL(Dialect):
     ) -> list[Notice]:
         return preflight.notices(engine, manifest, workspace, foreign=foreign)
 
+    def stages_beside(self, engine: Engine) -> bool:
+        return not inplace.is_needed(engine)
+
     def stage(
         self, engine: Engine, dump: Path, manifest: Manifest, journal: Journal, progress: Progress
     ) -> Replacement:

@@ -85,6 +85,9 @@ class SQLite(Dialect):
     ) -> list[Notice]:
         return restore.notices(file_of(engine), manifest, workspace)
 
+    def stages_beside(self, engine: Engine) -> bool:
+        return True
+
     def stage(
         self, engine: Engine, dump: Path, manifest: Manifest, journal: Journal, progress: Progress
     ) -> Replacement:

@@ -21,15 +21,9 @@ from ops.health import get_health_report, get_redis_report
 from ops.pools import get_pool_stats, get_server_sessions
 from ops.preview import Preview, preview_restore
 from ops.progress import Progress
-from ops.restore import (
-    RestoreResult,
-    UndoPoint,
-    delete_undo_point,
-    restore_backup,
-    undo_points,
-    undo_restore,
-)
+from ops.restore import RestoreResult, restore_backup, undo_restore
 from ops.target import CountingPool, Target
+from ops.undo import UndoPoint, delete_undo_point, undo_points
 from ops.verify import VerifyResult, verify_archive
 
 __all__ = [

@@ -7,13 +7,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from ops.archive.manifest import Manifest
-from ops.archive.seal import is_sealed, seal_key
 from ops.catalog import read_archive
 from ops.datafolder import DataFolder
 from ops.dialects import dialect_of
 from ops.dialects.base import LiveRows, Notice
 from ops.errors import Unavailable
-from ops.restore import NO_PROOF, check_kind
+from ops.restore import NO_PROOF
+from ops.staging import check_kind, is_foreign
 from ops.target import Target
 
 
@@ -57,7 +57,7 @@ def preview_restore(target: Target, archive_path: Path, folder: DataFolder) -> P
     check_kind(dialect, archive)
     manifest, problem = archive.manifest, ""
     live: tuple[LiveRows, ...] = ()
-    made_here = is_sealed(manifest, seal_key(folder.seal_key_path))
+    made_here = not is_foreign(archive, folder)
     notices = dialect.restore_notices(engine, manifest, folder.root, foreign=not made_here)
     try:
         live = dialect.live_rows(engine)

@@ -6,12 +6,13 @@ import logging
 
 from ops.catalog import Catalog
 from ops.datafolder import DataFolder
+from ops.dialects import dialect_of
 from ops.errors import Busy, OpsError
 from ops.installation import Installation
 from ops.journal import journals_of
 from ops.locks import target_lock
-from ops.restore import expire_undo_points, settle_target
 from ops.target import Target
+from ops.undo import expire_undo_points, use_up
 
 log = logging.getLogger(__name__)
 
@@ -35,3 +36,20 @@ def settle_all(home: Installation) -> None:
 def unsettled(target: Target, folder: DataFolder) -> bool:
     """Whether an interrupted restore of this target still waits to be settled."""
     return any(not journal.is_settled for journal in journals_of(folder, target.name))
+
+
+def settle_target(target: Target, folder: DataFolder) -> None:
+    """Finish or roll back what a crash interrupted. Call it under the target's lock.
+
+    Raises:
+        NeedsHuman: a state that no rule covers; nothing else may run on the target.
+    """
+    dialect = dialect_of(target.engine)
+    journals = journals_of(folder, target.name)
+    for journal in journals:
+        if not journal.is_settled:
+            dialect.settle(target.engine, journal)
+        if journal.verb == "undo" and journal.is_done:
+            for used in journals:
+                if used.id == journal.source and used.undo is not None:
+                    use_up(target, used)

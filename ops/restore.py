@@ -10,51 +10,26 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from ops.archive.manifest import Manifest, TableRows
-from ops.archive.reader import Archive, extract_entry
-from ops.archive.seal import is_sealed, seal_key
-from ops.backup import refuse_if_told
-from ops.catalog import read_archive
 from ops.datafolder import DataFolder
 from ops.dialects import dialect_of
 from ops.dialects.base import Dialect, Replacement
-from ops.errors import (
-    BadArchive,
-    Busy,
-    MismatchFound,
-    NeedsHuman,
-    NotConfirmed,
-    OpsError,
-    Refused,
-    Unavailable,
-)
+from ops.errors import Busy, NeedsHuman, OpsError, Refused, Unavailable
 from ops.journal import Journal, Step, journals_of
 from ops.locks import target_lock
 from ops.progress import SILENT, Progress
+from ops.recovery import settle_target
+from ops.staging import admit, bring_to_life, compare_counts
 from ops.target import Target
+from ops.undo import BESIDE, UNDO_DAYS, UndoPoint, point_of, use_up
 
-UNDO_DAYS = 7
 NO_PROOF = (
     "This backup is of an older format that carries no checksum and no row counts, "
     "so it could not be compared with what was saved."
 )
-
-
-@dataclass(frozen=True)
-class UndoPoint:
-    """A former live database that can be put back. Times are UTC, size in bytes."""
-
-    id: str
-    target: str
-    verb: str
-    source: str
-    kept_at: datetime
-    until: datetime
-    size_bytes: int
 
 
 @dataclass(frozen=True)
@@ -101,28 +76,12 @@ def restore_backup(
         ToolFailed, Unavailable, Cancelled: live is exactly as before.
         NeedsHuman: an earlier restore must be looked at first.
     """
-    engine = target.engine
-    dialect = dialect_of(engine)
     with target_lock(folder, target.name), folder.workspace(target.name, "restore") as workspace:
         settle_target(target, folder)
-        archive = read_archive(archive_path)
-        check_kind(dialect, archive)
-        foreign = not is_sealed(archive.manifest, seal_key(folder.seal_key_path))
-        if foreign and not trust_foreign:
-            raise NotConfirmed(
-                "This backup was not made by this console, so it may contain commands of "
-                "somebody else's.",
-                "Restore it only if you trust where it comes from, and say so explicitly.",
-            )
-        refuse_if_told(
-            dialect.restore_notices(engine, archive.manifest, workspace, foreign=foreign)
-        )
+        archive = admit(target, archive_path, folder, workspace, trust_foreign=trust_foreign)
 
         def make_ready(journal: Journal) -> Replacement:
-            dump = workspace / f"staged{dialect.entry_suffix}"
-            extract_entry(archive, dump, progress.within(0, 0.3))
-            journal.advance(Step.STAGING)
-            return dialect.stage(engine, dump, archive.manifest, journal, progress.within(0.3, 0.7))
+            return bring_to_life(target, archive, workspace, journal, progress.within(0, 0.7))
 
         return _put_in_place(
             target,
@@ -152,7 +111,9 @@ def undo_restore(
     """
     with target_lock(folder, target.name):
         settle_target(target, folder)
-        kept = [j for j in journals_of(folder, target.name) if j.undo is not None]
+        kept = [
+            j for j in journals_of(folder, target.name) if j.undo is not None and j.verb != BESIDE
+        ]
         chosen = next((j for j in kept if point in (None, j.id)), None)
         if chosen is None or chosen.undo is None:
             raise Refused(
@@ -163,7 +124,7 @@ def undo_restore(
         result = _put_in_place(
             target, folder, "undo", chosen.id, undo_days, progress, lambda _journal: former, None
         )
-        _use_up(target, chosen)
+        use_up(target, chosen)
         return result
 
 
@@ -190,7 +151,7 @@ def _put_in_place(
         if manifest is not None:
             progress.report(0.7, 1, "Comparing with what was saved")
             tables = dialect.count_rows(engine, replacement)
-            _compare(tables, manifest)
+            compare_counts(tables, manifest)
         journal.advance(Step.VERIFIED)
         former = dialect.swap(engine, replacement, journal, progress.within(0.75, 1))
         if former is not None:
@@ -208,7 +169,7 @@ def _put_in_place(
     if manifest is not None and not proven:
         notes = (*notes, NO_PROOF)
     return RestoreResult(
-        target.name, source, tables, proven, notes, _point(journal), time.monotonic() - started
+        target.name, source, tables, proven, notes, point_of(journal), time.monotonic() - started
     )
 
 
@@ -234,92 +195,3 @@ def _is_done_after_all(
     if replacement is not None and journal.verb == "restore":
         dialect.discard(target.engine, replacement)
     return False
-
-
-def _compare(tables: tuple[TableRows, ...], manifest: Manifest) -> None:
-    """Every table of the manifest with exactly its rows, and no other. Raises MismatchFound."""
-    if manifest.tables is None:
-        return
-    now = {table.name: table.rows for table in tables}
-    promised = {table.name: table.rows for table in manifest.tables}
-    wrong = sorted(n for n in now.keys() | promised.keys() if now.get(n) != promised.get(n))
-    if wrong:
-        lines = [f"{n}: promised {promised.get(n)}, found {now.get(n)}" for n in wrong[:50]]
-        raise MismatchFound(
-            f"The backup does not hold what it promises: {len(wrong)} of "
-            f"{len(now.keys() | promised.keys())} tables differ.",
-            "Use another backup.",
-            detail="\n".join(lines),
-        )
-
-
-def check_kind(dialect: Dialect, archive: Archive) -> None:
-    """Refuse the archive of another kind of database."""
-    if archive.manifest.db_backend != dialect.backend:
-        raise BadArchive(
-            f"This is a backup of a {archive.manifest.db_backend} database; "
-            f"this one is {dialect.title}.",
-            "Choose the database that the backup was made of, or another backup.",
-        )
-
-
-def undo_points(target: Target, folder: DataFolder) -> list[UndoPoint]:
-    """The kept former databases of a target, newest first."""
-    points = [_point(journal) for journal in journals_of(folder, target.name)]
-    return [point for point in points if point is not None]
-
-
-def delete_undo_point(target: Target, folder: DataFolder, point: str) -> None:
-    """Give up the way back, for good. Raises Refused when there is no such point."""
-    with target_lock(folder, target.name):
-        for journal in journals_of(folder, target.name):
-            if journal.id == point and journal.undo is not None:
-                _use_up(target, journal)
-                return
-    raise Refused("There is no such undo point.", "It may have been used or deleted.")
-
-
-def expire_undo_points(target: Target, folder: DataFolder) -> None:
-    """Delete the undo points whose time is over."""
-    for point in undo_points(target, folder):
-        if point.until < datetime.now(UTC):
-            delete_undo_point(target, folder, point.id)
-
-
-def settle_target(target: Target, folder: DataFolder) -> None:
-    """Finish or roll back what a crash interrupted. Call it under the target's lock.
-
-    Raises:
-        NeedsHuman: a state that no rule covers; nothing else may run on the target.
-    """
-    dialect = dialect_of(target.engine)
-    journals = journals_of(folder, target.name)
-    for journal in journals:
-        if not journal.is_settled:
-            dialect.settle(target.engine, journal)
-        if journal.verb == "undo" and journal.is_done:
-            for used in journals:
-                if used.id == journal.source and used.undo is not None:
-                    _use_up(target, used)
-
-
-def _use_up(target: Target, journal: Journal) -> None:
-    """The undo point is live again or given up: remove what is left of it."""
-    assert journal.undo is not None
-    location = str(journal.undo["location"])
-    dialect_of(target.engine).discard(target.engine, Replacement(location))
-    journal.forget_undo()
-
-
-def _point(journal: Journal) -> UndoPoint | None:
-    if journal.undo is None or journal.undo_until is None or journal.ended_at is None:
-        return None
-    return UndoPoint(
-        journal.id,
-        journal.target,
-        journal.verb,
-        journal.source,
-        datetime.fromisoformat(journal.ended_at),
-        datetime.fromisoformat(journal.undo_until),
-        int(journal.undo["size_bytes"]),
-    )

@@ -18,7 +18,7 @@ from ops import DataFolder, Progress, Target, create_backup, restore_backup, und
 from ops.errors import Busy, Cancelled, PreflightRefused
 from ops.journal import journals_of
 from ops.locks import target_lock
-from ops.restore import settle_target
+from ops.recovery import settle_target
 from tests import processes
 from tests.archives import assert_nothing_left
 from tests.databases import PASSWORD, ROLE, WRITE_PAIR, PostgreSQLDatabase

@@ -180,7 +180,7 @@ def settle(engine: Engine, journal: Journal) -> None:
         if live_now is not None and live_now == facts["live_oid"]:
             run_plain(connection, f"ALTER DATABASE {quoted(live)} WITH ALLOW_CONNECTIONS true")
     if live_now is not None and live_now == facts["live_oid"]:
-        if journal.verb == "restore":
+        if journal.verb != "undo":
             drop(engine, staged)
         journal.advance(Step.ROLLED_BACK)
     elif (

@@ -1,0 +1,143 @@
+"""Bringing an archive to life beside the live database, which stays as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from ops.archive.manifest import Manifest, TableRows
+from ops.archive.reader import Archive, extract_entry
+from ops.archive.seal import is_sealed, seal_key
+from ops.backup import refuse_if_told
+from ops.catalog import read_archive
+from ops.datafolder import DataFolder
+from ops.dialects import dialect_of
+from ops.dialects.base import Dialect, Replacement
+from ops.errors import BadArchive, MismatchFound, NotConfirmed, OpsError
+from ops.journal import Journal, Step
+from ops.locks import target_lock
+from ops.progress import Progress
+from ops.recovery import settle_target
+from ops.target import Target
+
+
+@dataclass(frozen=True)
+class Staged:
+    """An archive that lives beside the live database and holds what its manifest promises."""
+
+    replacement: Replacement
+    manifest: Manifest
+    tables: tuple[TableRows, ...]
+    journal: Journal
+
+
+def check_kind(dialect: Dialect, archive: Archive) -> None:
+    """Refuse the archive of another kind of database."""
+    if archive.manifest.db_backend != dialect.backend:
+        raise BadArchive(
+            f"This is a backup of a {archive.manifest.db_backend} database; "
+            f"this one is {dialect.title}.",
+            "Choose the database that the backup was made of, or another backup.",
+        )
+
+
+def admit(
+    target: Target, archive_path: Path, folder: DataFolder, workspace: Path, *, trust_foreign: bool
+) -> Archive:
+    """The archive, once nothing speaks against bringing it to life here.
+
+    Raises BadArchive, NotConfirmed, PreflightRefused, Unavailable.
+    """
+    dialect = dialect_of(target.engine)
+    archive = read_archive(archive_path)
+    check_kind(dialect, archive)
+    foreign = is_foreign(archive, folder)
+    if foreign and not trust_foreign:
+        raise NotConfirmed(
+            "This backup was not made by this console, so it may contain commands of "
+            "somebody else's.",
+            "Go on only if you trust where it comes from, and say so explicitly.",
+        )
+    refuse_if_told(
+        dialect.restore_notices(target.engine, archive.manifest, workspace, foreign=foreign)
+    )
+    return archive
+
+
+def is_foreign(archive: Archive, folder: DataFolder) -> bool:
+    """Whether the archive lacks the seal of this console."""
+    return not is_sealed(archive.manifest, seal_key(folder.seal_key_path))
+
+
+def bring_to_life(
+    target: Target, archive: Archive, workspace: Path, journal: Journal, progress: Progress
+) -> Replacement:
+    """Unpack into `workspace`, whose hash check comes with it, and stage."""
+    dialect = dialect_of(target.engine)
+    dump = workspace / f"staged{dialect.entry_suffix}"
+    extract_entry(archive, dump, progress.within(0, 0.3))
+    journal.advance(Step.STAGING)
+    return dialect.stage(target.engine, dump, archive.manifest, journal, progress.within(0.3, 1))
+
+
+def compare_counts(tables: tuple[TableRows, ...], manifest: Manifest) -> None:
+    """Every table of the manifest with exactly its rows, and no other. Raises MismatchFound."""
+    if manifest.tables is None:
+        return
+    now = {table.name: table.rows for table in tables}
+    promised = {table.name: table.rows for table in manifest.tables}
+    wrong = sorted(n for n in now.keys() | promised.keys() if now.get(n) != promised.get(n))
+    if wrong:
+        lines = [f"{n}: promised {promised.get(n)}, found {now.get(n)}" for n in wrong[:50]]
+        raise MismatchFound(
+            f"The backup does not hold what it promises: {len(wrong)} of "
+            f"{len(now.keys() | promised.keys())} tables differ.",
+            "Use another backup.",
+            detail="\n".join(lines),
+        )
+
+
+@contextmanager
+def staged_archive(
+    target: Target,
+    archive_path: Path,
+    folder: DataFolder,
+    verb: str,
+    *,
+    trust_foreign: bool,
+    progress: Progress,
+) -> Iterator[Staged]:
+    """The archive in staging for as long as the `with` block runs; then nothing of it is left,
+    unless the block has brought the journal to its end.
+
+    Raises:
+        BadArchive, PreflightRefused, NotConfirmed, MismatchFound, Busy, ToolFailed,
+        Unavailable, Cancelled: the live database was not touched.
+        NeedsHuman: an earlier restore must be looked at first.
+    """
+    dialect = dialect_of(target.engine)
+    with target_lock(folder, target.name), folder.workspace(target.name, verb) as workspace:
+        settle_target(target, folder)
+        archive = admit(target, archive_path, folder, workspace, trust_foreign=trust_foreign)
+        journal = Journal.begin(folder, target.name, dialect.backend, verb, archive_path.name)
+        replacement: Replacement | None = None
+        try:
+            replacement = bring_to_life(
+                target, archive, workspace, journal, progress.within(0, 0.9)
+            )
+            journal.advance(Step.STAGED)
+            progress.report(0.9, 1, "Comparing with what was saved")
+            tables = dialect.count_rows(target.engine, replacement)
+            compare_counts(tables, archive.manifest)
+            journal.advance(Step.VERIFIED)
+            yield Staged(replacement, archive.manifest, tables, journal)
+        except OpsError as error:
+            error.say_nothing_changed()
+            raise
+        finally:
+            if not journal.is_settled:
+                if replacement is not None:
+                    dialect.discard(target.engine, replacement)
+                journal.advance(Step.ROLLED_BACK)

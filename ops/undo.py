@@ -1,0 +1,84 @@
+"""What is kept beside the live database: undo points, and databases to look at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from ops.datafolder import DataFolder
+from ops.dialects import dialect_of
+from ops.dialects.base import Replacement
+from ops.errors import Refused
+from ops.journal import Journal, journals_of
+from ops.locks import target_lock
+from ops.target import Target
+
+UNDO_DAYS = 7
+BESIDE = "beside"
+"""The verb of the journals whose kept database is there to be looked at, not to go back to."""
+
+
+@dataclass(frozen=True)
+class UndoPoint:
+    """A former live database that can be put back. Times are UTC, size in bytes."""
+
+    id: str
+    target: str
+    verb: str
+    source: str
+    kept_at: datetime
+    until: datetime
+    size_bytes: int
+    location: str
+
+
+def undo_points(target: Target, folder: DataFolder) -> list[UndoPoint]:
+    """The kept former databases of a target, newest first."""
+    return [point for point in kept_points(target, folder) if point.verb != BESIDE]
+
+
+def kept_points(target: Target, folder: DataFolder) -> list[UndoPoint]:
+    """All that is kept beside the live database of a target, newest first."""
+    points = [point_of(journal) for journal in journals_of(folder, target.name)]
+    return [point for point in points if point is not None]
+
+
+def delete_undo_point(target: Target, folder: DataFolder, point: str) -> None:
+    """Give up what is kept, for good. Raises Refused when there is no such point."""
+    with target_lock(folder, target.name):
+        for journal in journals_of(folder, target.name):
+            if journal.id == point and journal.undo is not None:
+                use_up(target, journal)
+                return
+    raise Refused("There is no such undo point.", "It may have been used or deleted.")
+
+
+def expire_undo_points(target: Target, folder: DataFolder) -> None:
+    """Delete what is kept beyond its time."""
+    for point in kept_points(target, folder):
+        if point.until < datetime.now(UTC):
+            delete_undo_point(target, folder, point.id)
+
+
+def use_up(target: Target, journal: Journal) -> None:
+    """What the journal keeps is live again or given up: remove what is left of it."""
+    assert journal.undo is not None
+    location = str(journal.undo["location"])
+    dialect_of(target.engine).discard(target.engine, Replacement(location))
+    journal.forget_undo()
+
+
+def point_of(journal: Journal) -> UndoPoint | None:
+    """What a journal keeps; None where it keeps nothing, or not yet."""
+    if journal.undo is None or journal.undo_until is None or journal.ended_at is None:
+        return None
+    return UndoPoint(
+        journal.id,
+        journal.target,
+        journal.verb,
+        journal.source,
+        datetime.fromisoformat(journal.ended_at),
+        datetime.fromisoformat(journal.undo_until),
+        int(journal.undo["size_bytes"]),
+        str(journal.undo["location"]),
+    )

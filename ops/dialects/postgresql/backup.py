@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Engine, text
 
 from ops.archive.manifest import TableRows
 from ops.dialects.base import Notice, NoticeLevel, Snapshot
+from ops.dialects.postgresql.checksums import checksum_query, fix_settings
 from ops.dialects.postgresql.connect import APPLICATION, ToolAccess, connected, translated
 from ops.dialects.postgresql.tools import ClientTools, tools_for
 from ops.errors import OpsError, PreflightRefused, ToolFailed
@@ -148,7 +149,7 @@ def _listed(names: list[str]) -> str:
     return shown if len(names) <= 10 else f"{shown} and {len(names) - 10} more"
 
 
-def dump(engine: Engine, into: Path, progress: Progress) -> Snapshot:
+def dump(engine: Engine, into: Path, progress: Progress, *, checksums: bool) -> Snapshot:
     """Run pg_dump at an exported snapshot and count every table at the same one."""
     with connected(engine, autocommit=False) as connection:
         connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
@@ -160,8 +161,9 @@ def dump(engine: Engine, into: Path, progress: Progress) -> Snapshot:
         tools = tools_for(server_major(connection))
         version = connection.execute(text("SHOW server_version")).scalar()
         total = max(1, int(details["database_bytes"]))
-        _run_pg_dump(engine, connection, tools, snapshot, into, total, progress.within(0, 0.9))
-        tables = count_tables(connection, progress.within(0.9, 1))
+        dumped = 0.7 if checksums else 0.9
+        _run_pg_dump(engine, connection, tools, snapshot, into, total, progress.within(0, dumped))
+        tables = count_tables(connection, progress.within(dumped, 1), checksums=checksums)
     return Snapshot(
         _as_datetime(taken_at),
         tables,
@@ -213,16 +215,24 @@ def _copy_watch(watcher: Connection, total: int, progress: Progress) -> Callable
     return watch
 
 
-def count_tables(connection: Connection, progress: Progress) -> tuple[TableRows, ...]:
-    """The exact rows of every table, in this connection's transaction."""
+def count_tables(
+    connection: Connection, progress: Progress, *, checksums: bool = False
+) -> tuple[TableRows, ...]:
+    """The exact rows of every table, in this connection's transaction, whose settings
+    `checksums` changes."""
     with translated():
+        if checksums:
+            fix_settings(connection)
         names = list(connection.execute(text(COUNTED_TABLES)).scalars())
         plain = connection.execution_options(no_parameters=True)  # a name may hold a %
         counted = []
         for place, name in enumerate(names):
             progress.report(place, len(names), f"Counting rows: {name}")
-            rows = plain.exec_driver_sql(f"SELECT count(*) FROM {name}").scalar()
-            counted.append(TableRows(name=name, rows=int(rows or 0)))
+            query = f"SELECT count(*), NULL FROM {name}"
+            if checksums:
+                query = checksum_query(connection, name)
+            rows, checksum = plain.exec_driver_sql(query).one()
+            counted.append(TableRows(name=name, rows=rows, checksum=checksum))
         return tuple(counted)
 
 

@@ -23,7 +23,7 @@ from ops.dialects.postgresql.connect import (
     maintenance,
 )
 from ops.dialects.postgresql.names import beside, oid_of, quoted, run_plain
-from ops.dialects.postgresql.tools import ClientTools, tools_for
+from ops.dialects.postgresql.tools import ClientTools, tools_for, tools_that_read
 from ops.errors import BadArchive, OpsError, PreflightRefused, ToolFailed
 from ops.journal import Journal, Step
 from ops.programs import run
@@ -241,11 +241,7 @@ def _owners(
         [tools.pg_restore, "--list", dump], capture_output=True, text=True, check=False
     )
     if listed.returncode != 0:
-        raise BadArchive(
-            "The database inside this backup is damaged or not a PostgreSQL dump.",
-            "Use another copy of the backup.",
-            detail=listed.stderr.strip()[:500],
-        )
+        raise _unreadable(listed.stderr.strip())
     entries = [line for line in listed.stdout.splitlines() if re.match(r"\d+;", line)]
     known = list(connection.execute(text("SELECT rolname FROM pg_roles")).scalars())
     # A line ends with its owner, whose name may hold spaces, or with none.
@@ -259,6 +255,14 @@ def _owners(
         "belongs to the console's user, and grants to others were left out."
     )
     return ["--no-owner", "--no-privileges"], [note]
+
+
+def _unreadable(detail: str) -> BadArchive:
+    return BadArchive(
+        "The database inside this backup is damaged or not a PostgreSQL dump.",
+        "Use another copy of the backup.",
+        detail=detail[:500],
+    )
 
 
 def _named_roles(manifest: Manifest) -> set[str]:
@@ -324,11 +328,26 @@ def _restore_failed(failed: ToolFailed) -> OpsError:
     )
 
 
-def count_rows(engine: Engine, staged: Replacement) -> tuple[TableRows, ...]:
+def count_rows(engine: Engine, staged: Replacement, *, checksums: bool) -> tuple[TableRows, ...]:
     """The exact rows of every table of the staged database."""
     with connected(engine, staged.location, autocommit=False) as connection:
         connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
-        return count_tables(connection, SILENT)
+        return count_tables(connection, SILENT, checksums=checksums)
+
+
+def check_dump(dump: Path, manifest: Manifest, progress: Progress) -> None:
+    """Let pg_restore read all of it: in 100 of 100 it noticed a truncation, `--list` in 0."""
+    tools = tools_that_read(archive_major(manifest))
+    command: list[str | Path] = [tools.pg_restore, f"--file={os.devnull}", dump]
+
+    def watch() -> None:
+        progress.report(0, 1, "Reading the database inside the backup")
+
+    watch()
+    try:
+        run(command, env={**os.environ, "LC_ALL": "C"}, watch=watch)
+    except ToolFailed as failed:
+        raise _unreadable(failed.detail) from failed
 
 
 def drop(engine: Engine, name: str) -> None:

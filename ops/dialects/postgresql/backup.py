@@ -68,6 +68,9 @@ FROM pg_stat_progress_copy p JOIN pg_stat_activity a USING (pid)
 WHERE p.datname = current_database() AND a.application_name = :application
 """
 
+_AS_IT_IS: Final = {"no_parameters": True}
+"""A name may hold a %."""
+
 _DETAILS: Final = """
 SELECT pg_encoding_to_char(encoding) AS encoding, datcollate AS collation, datctype AS ctype,
        pg_database_size(oid) AS database_bytes,
@@ -224,14 +227,13 @@ def count_tables(
         if checksums:
             fix_settings(connection)
         names = list(connection.execute(text(COUNTED_TABLES)).scalars())
-        plain = connection.execution_options(no_parameters=True)  # a name may hold a %
         counted = []
         for place, name in enumerate(names):
             progress.report(place, len(names), f"Counting rows: {name}")
             query = f"SELECT count(*), NULL FROM {name}"
             if checksums:
                 query = checksum_query(connection, name)
-            rows, checksum = plain.exec_driver_sql(query).one()
+            rows, checksum = connection.exec_driver_sql(query, execution_options=_AS_IT_IS).one()
             counted.append(TableRows(name=name, rows=rows, checksum=checksum))
         return tuple(counted)
 

@@ -33,4 +33,4 @@ def oid_of(connection: Connection, name: str) -> int | None:
 
 def run_plain(connection: Connection, statement: str) -> None:
     """Run one statement as it stands, without placeholders."""
-    connection.execution_options(no_parameters=True).exec_driver_sql(statement)
+    connection.exec_driver_sql(statement, execution_options={"no_parameters": True})

@@ -10,10 +10,12 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
+import struct
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,6 +23,8 @@ DEADLINE_SECONDS: Final = 1800
 _SLOWEST_READ: Final = 10 << 20
 """Bytes a second; a honest file of any size is read within its limits."""
 _MEMORY_BYTES: Final = 1 << 30
+_LARGEST_VALUE: Final = 1_000_000_000
+"""Bytes (SQLITE_MAX_LENGTH); hashing a value holds it a few times over."""
 _STEPS_BETWEEN_LOOKS: Final = 100_000
 
 TABLES: Final = """
@@ -73,19 +77,36 @@ def checksum_rows(connection: sqlite3.Connection, name: str) -> tuple[int, str]:
     try:
         rows_query = f"SELECT {columns} FROM {quoted(name)} NOT INDEXED"  # nosec B608: names
         for row in connection.execute(rows_query):
-            digest.update(ascii(row).encode())
+            digest.update(b"".join([_WRITTEN[type(value)](value) for value in row]))
             rows += 1
     finally:
         connection.text_factory = as_text
     return rows, f"sha256:{digest.hexdigest()}"
 
 
-def _limit_resources(seconds: int) -> None:
+def _with_length(kind: bytes, value: bytes) -> bytes:
+    return b"%b%d:%b" % (kind, len(value), value)
+
+
+_WRITTEN: Final[dict[type, Callable[[Any], bytes]]] = {
+    type(None): lambda _: b"n",
+    int: b"i%d;".__mod__,
+    float: partial(struct.Struct(">cd").pack, b"r"),
+    bytearray: partial(_with_length, b"t"),
+    bytes: partial(_with_length, b"b"),
+}
+"""How a value goes into a checksum: a letter for its storage class, then the value itself, so
+that no two different rows are written alike."""
+
+
+def _limit_resources(path: Path) -> None:
     try:
         import resource
     except ImportError:  # Windows has no such limits; the deadline still holds.
         return
-    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
+    seconds = deadline_seconds(path)
+    memory = _MEMORY_BYTES + 4 * min(path.stat().st_size, _LARGEST_VALUE)
+    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
 
 
@@ -133,7 +154,7 @@ def main(arguments: list[str]) -> int:
     """The process's entry: verb, file, further arguments."""
     verb, path, *rest = arguments
     verbs = {"check": _check, "count": _count, "checksums": _checksums, "resize": _resize}
-    _limit_resources(deadline_seconds(Path(path)))
+    _limit_resources(Path(path))
     try:
         answer = verbs[verb](Path(path), *rest)  # type: ignore[operator]
     except (sqlite3.Error, MemoryError, OSError) as cause:

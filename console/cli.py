@@ -22,6 +22,7 @@ from console.context import console
 from ops.checks.base import HealthReport, Status
 from ops.errors import Cancelled, NotConfirmed, OpsError
 from ops.progress import Progress
+from ops.proof import Prove
 from ops.target import Target
 
 HEALTH_EXIT = {
@@ -129,11 +130,48 @@ def link() -> None:
 @main.command()
 @_options
 @click.option("--label", default="", help="What to call this backup.")
-def backup(target: str | None, as_json: bool, label: str) -> None:
+@click.option(
+    "--prove",
+    type=click.Choice([choice.value for choice in Prove]),
+    help="How to try it: none, quick (read back) or full (a test restore); OPS_PROVE_BACKUPS.",
+)
+@click.option(
+    "--checksums/--no-checksums",
+    default=None,
+    help="Keep checksums of every table's content, which takes longer (OPS_CHECKSUMS).",
+)
+def backup(
+    target: str | None, as_json: bool, label: str, prove: str | None, checksums: bool | None
+) -> None:
     """Make a backup and print the archive's path."""
     with _answering(as_json):
-        made = _run_job("backup", console().target(target), {"label": label})
+        asked = {"label": label, "prove": prove, "checksums": checksums}
+        params = {name: value for name, value in asked.items() if value is not None}
+        made = _run_job("backup", console().target(target), params)
         _tell(as_json, made, made["archive"])
+        if "proof" not in made:
+            return
+        if not as_json:
+            click.echo("\n".join([*made["notes"], *_proof_lines(made["proof"])]), err=True)
+        sys.exit(0 if made["proof"] and made["proof"]["ok"] else 1)
+
+
+def _proof_lines(proof: Mapping[str, Any] | None) -> Iterator[str]:
+    """What a test restore found, and each table that differs."""
+    if proof is None:
+        return
+    if proof["ok"]:
+        yield f"Brought back as a test: {_exact(proof['comparison'])}."
+        return
+    yield f"Could not be brought back: {proof['problem']}"
+    yield from (proof["detail"] or "").splitlines()
+
+
+def _exact(comparison: list[Mapping[str, Any]]) -> str:
+    if not comparison:
+        return "it holds nothing to compare it with"
+    every_value = ", every value" if all(table["content"] for table in comparison) else ""
+    return f"{len(comparison):,} of {len(comparison):,} tables exact{every_value}"
 
 
 @main.command()
@@ -210,13 +248,26 @@ def undo(target: str | None, as_json: bool, yes: bool) -> None:
 @main.command()
 @_options
 @click.argument("archive")
-def verify(target: str | None, as_json: bool, archive: str) -> None:
+@click.option("--full", is_flag=True, help="Bring it back beside the live database, as a test.")
+@click.option(
+    "--trust-foreign", is_flag=True, help="Also bring back one that this console did not make."
+)
+def verify(
+    target: str | None, as_json: bool, archive: str, full: bool, trust_foreign: bool
+) -> None:
     """Read ARCHIVE (a path, or a name from `list`) and compare it with its manifest."""
     with _answering(as_json):
         from ops.verify import verify_archive
 
+        chosen = console().target(target)
+        path = _find_archive(chosen, archive)
+        if full:
+            params = {"archive": str(path.absolute()), "trust_foreign": trust_foreign}
+            proof = _run_job("test", chosen, params)
+            _tell(as_json, proof, "\n".join(_proof_lines(proof)))
+            sys.exit(0 if proof["ok"] else 1)
         shown = Terminal()
-        result = verify_archive(_find_archive(console().target(target), archive), progress=shown)
+        result = verify_archive(path, progress=shown)
         shown.close()
         good = "Whole." if result.has_proof else "Whole, but it carries no checksum of its own."
         text = good if result.ok else f"Not usable: {result.problem}"

@@ -23,10 +23,11 @@ from ops.health import get_health_report, get_redis_report
 from ops.pools import get_pool_stats, get_server_sessions
 from ops.preview import Preview, preview_restore
 from ops.progress import Progress
+from ops.proof import Proof, Prove
 from ops.restore import RestoreResult, restore_backup, undo_restore
 from ops.target import CountingPool, Target
 from ops.undo import UndoPoint, delete_undo_point, undo_points
-from ops.verify import VerifyResult, verify_archive
+from ops.verify import VerifyResult, prove_archive, recheck_kept, verify_archive
 
 __all__ = [
     "BackupResult",
@@ -39,6 +40,8 @@ __all__ = [
     "OpsError",
     "Preview",
     "Progress",
+    "Proof",
+    "Prove",
     "RestoreResult",
     "Target",
     "UndoPoint",
@@ -52,6 +55,8 @@ __all__ = [
     "get_redis_report",
     "get_server_sessions",
     "preview_restore",
+    "prove_archive",
+    "recheck_kept",
     "restore_backup",
     "restore_beside",
     "undo_points",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -9,15 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from ops.archive.manifest import DatabaseInfo, Manifest, TableRows
+from ops.archive.reader import extract_entry
 from ops.archive.seal import seal_key, sealed
 from ops.archive.writer import ArchiveWriter
-from ops.catalog import LABEL_LIMIT, Catalog
+from ops.catalog import LABEL_LIMIT, Catalog, read_archive
 from ops.datafolder import DataFolder, safe_name
 from ops.dialects import dialect_of
 from ops.dialects.base import Dialect, Notice, NoticeLevel, Snapshot
-from ops.errors import PreflightRefused
+from ops.errors import BadArchive, OpsError, PreflightRefused
 from ops.locks import target_lock
 from ops.progress import SILENT, Progress
+from ops.proof import Proof, Prove
 from ops.target import Target
 
 
@@ -53,9 +56,19 @@ def refuse_if_told(notices: list[Notice]) -> None:
 
 
 def create_backup(
-    target: Target, folder: DataFolder, *, label: str = "", progress: Progress = SILENT
+    target: Target,
+    folder: DataFolder,
+    *,
+    label: str = "",
+    checksums: bool = False,
+    read_back: bool = True,
+    progress: Progress = SILENT,
 ) -> BackupResult:
     """Back up `target` into the catalog of `folder`.
+
+    `checksums` asks for those of every table's content, so that a restore can be compared
+    value by value. `read_back` reads the finished archive from disk and lets the database's
+    own program read what is in it, before the archive is listed.
 
     Raises:
         PreflightRefused, Busy, Unavailable, ToolFailed, Cancelled: nothing is listed then,
@@ -69,25 +82,57 @@ def create_backup(
         refuse_if_told(dialect.backup_notices(engine, workspace))
         name = dialect.database_name(engine)
         dump = workspace / f"{safe_name(name)}{dialect.entry_suffix}"
-        snapshot = dialect.dump(engine, dump, progress.within(0, 0.6))
+        snapshot = dialect.dump(engine, dump, progress.within(0, 0.6), checksums=checksums)
+        manifest = _manifest(dialect, name, label, snapshot)
         with catalog.draft(name) as draft:
-            with ArchiveWriter(draft.path) as writer:
-                proof = writer.add_file(
-                    dump.name,
-                    dump,
-                    compressed=snapshot.compressed,
-                    progress=progress.within(0.6, 0.95),
-                )
-                dump.unlink()
-                manifest = _manifest(dialect, name, label, snapshot)
-                manifest = manifest.model_copy(
-                    update={"contents": [proof.name], "entries": (proof,)}
-                )
-                writer.add_manifest(sealed(manifest, seal_key(folder.seal_key_path)))
-            progress.report(0.97, 1, "Writing to disk")
+            _pack(draft.path, dump, manifest, snapshot, folder, progress.within(0.6, 0.8))
+            progress.report(0.8, 1, "Writing to disk")
+            draft.flush()
+            proof = None
+            if read_back:
+                proof = _read_back(dialect, draft.path, workspace, progress.within(0.8, 1))
             archive = draft.commit()
         digest = catalog.note_hash(archive)
+        if proof is not None:
+            catalog.note_proof(archive, proof)
     return BackupResult(archive, archive.stat().st_size, digest, dialect.backend, snapshot.tables)
+
+
+def _pack(
+    into: Path,
+    dump: Path,
+    manifest: Manifest,
+    snapshot: Snapshot,
+    folder: DataFolder,
+    progress: Progress,
+) -> None:
+    """Move the dump into the ZIP `into`, whose manifest is completed and sealed."""
+    with ArchiveWriter(into) as writer:
+        entry = writer.add_file(dump.name, dump, compressed=snapshot.compressed, progress=progress)
+        dump.unlink()
+        complete = manifest.model_copy(update={"contents": [entry.name], "entries": (entry,)})
+        writer.add_manifest(sealed(complete, seal_key(folder.seal_key_path)))
+
+
+def _read_back(dialect: Dialect, path: Path, workspace: Path, progress: Progress) -> Proof:
+    """The quick proof. Raises OpsError where the archive is not what was written."""
+    began = time.monotonic()
+    copy = workspace / f"read-back{dialect.entry_suffix}"
+    try:
+        archive = read_archive(path)
+        extract_entry(archive, copy, progress.within(0, 0.6))
+        dialect.check_dump(copy, archive.manifest, progress.within(0.6, 1))
+    except BadArchive as bad:
+        raise OpsError(
+            "The backup that was just made cannot be read back as it was written, so it was not "
+            "kept. Your database was not touched.",
+            "Look at the disk of this machine, then back up again.",
+            f"{bad.message} {bad.detail}",
+        ) from bad
+    finally:
+        copy.unlink(missing_ok=True)
+    seconds = time.monotonic() - began
+    return Proof(kind=Prove.QUICK, passed=True, at=datetime.now(UTC), seconds=seconds)
 
 
 def _manifest(dialect: Dialect, name: str, label: str, snapshot: Snapshot) -> Manifest:

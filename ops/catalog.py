@@ -7,7 +7,7 @@ complete and flushed. Whatever else lies in the folder is shown as what it is.
 from __future__ import annotations
 
 import hashlib
-import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -17,12 +17,17 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from ops.archive.manifest import Manifest
 from ops.archive.reader import Archive, open_archive
 from ops.archive.seal import is_sealed, seal_key
-from ops.datafolder import DataFolder, fsync_folder, replace_durably, safe_name
+from ops.archive.writer import CHUNK
+from ops.datafolder import DataFolder, forget_cached, fsync_folder, replace_durably, safe_name
 from ops.dialects import entry_suffixes
 from ops.errors import BadArchive, NotABackup, Refused
+from ops.progress import SILENT, Progress
+from ops.proof import Proof, Prove
 
 LABEL_LIMIT = 200
 
@@ -38,7 +43,8 @@ class EntryState(StrEnum):
 @dataclass(frozen=True)
 class CatalogEntry:
     """One file of the catalog. `manifest` is None where it could not be read; then
-    `problem` says why. `made_here` tells whether this console's seal is on it."""
+    `problem` says why. `made_here` tells whether this console's seal is on it. `tested` is
+    its last test restore, `checked` the last time that its file was read back."""
 
     path: Path
     size_bytes: int
@@ -49,6 +55,15 @@ class CatalogEntry:
     made_here: bool = False
     sha256: str = ""
     problem: str = ""
+    tested: Proof | None = None
+    checked: Proof | None = None
+
+    @property
+    def failure(self) -> Proof | None:
+        """The trial that this archive failed, unless a later test restore passed."""
+        if self.tested and not self.tested.passed:
+            return self.tested
+        return self.checked if self.checked and not self.checked.passed else None
 
     @property
     def name(self) -> str:
@@ -68,6 +83,8 @@ class CatalogEntry:
             "tables": len(self.manifest.tables or ()) if self.manifest else None,
             "sha256": self.sha256 or None,
             "problem": self.problem or None,
+            "tested": self.tested.model_dump(mode="json") if self.tested else None,
+            "checked": self.checked.model_dump(mode="json") if self.checked else None,
         }
 
 
@@ -113,10 +130,23 @@ class Catalog:
 
     def note_hash(self, path: Path) -> str:
         """Read the committed archive back from disk and keep its SHA-256 beside it."""
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = file_sha256(path)
         self._write_note(path, sha256=digest)
         return digest
+
+    def note_proof(self, path: Path, proof: Proof) -> None:
+        """Keep beside an archive what a trial of it found; nothing where it is not kept here.
+
+        A test restore that passed has read the file as well, and outdates what was found.
+        """
+        if path.absolute().parent != self.folder or not path.is_file():
+            return
+        if proof.kind is not Prove.FULL:
+            self._write_note(path, checked=proof)
+        elif proof.passed:
+            self._write_note(path, tested=proof, checked=None)
+        else:
+            self._write_note(path, tested=proof)
 
     def delete(self, name: str) -> None:
         """Delete an archive and its note for good. Raises Refused."""
@@ -137,15 +167,17 @@ class Catalog:
             manifest = _manifest_of(path, found.st_mtime_ns, size)
         except BadArchive as bad:
             problem = bad.message.removesuffix(" Nothing was changed.")
-            ours = "sha256" in note or not isinstance(bad, NotABackup)
+            ours = bool(note.sha256) or not isinstance(bad, NotABackup)
             return CatalogEntry(
                 path,
                 size,
                 EntryState.DAMAGED if ours else EntryState.FOREIGN,
                 changed,
-                note.get("label", ""),
+                note.label or "",
                 None,
                 problem=problem,
+                tested=note.tested,
+                checked=note.checked,
             )
         created = manifest.created_at
         return CatalogEntry(
@@ -153,17 +185,29 @@ class Catalog:
             size,
             EntryState.GOOD,
             created if created.tzinfo else created.replace(tzinfo=UTC),
-            note.get("label", manifest.label),
+            manifest.label if note.label is None else note.label,
             manifest,
             is_sealed(manifest, seal_key(self._data.seal_key_path)),
-            note.get("sha256", ""),
+            note.sha256,
+            tested=note.tested,
+            checked=note.checked,
         )
 
-    def _write_note(self, path: Path, **values: str) -> None:
+    def _write_note(self, path: Path, **values: str | Proof | None) -> None:
         note = _note_of(path)
         draft = note.with_suffix(".part")
-        draft.write_text(json.dumps({**_read_note(path), **values}), encoding="utf-8")
+        text = _read_note(path).model_copy(update=values).model_dump_json(exclude_none=True)
+        draft.write_text(text, encoding="utf-8")
         replace_durably(draft, note)
+
+
+class _Note(BaseModel):
+    """What is known of an archive besides what it says of itself; kept beside it."""
+
+    label: str | None = None
+    sha256: str = ""
+    tested: Proof | None = None
+    checked: Proof | None = None
 
 
 class Draft:
@@ -177,6 +221,12 @@ class Draft:
             number += 1
             self._final = folder / f"{safe_name(database)}-{stamp}-{number}.zip"
         self.path = folder / f".{self._final.name}.part"
+
+    def flush(self) -> None:
+        """Write it to the disk, and let the next read be of the disk."""
+        with self.path.open("rb+") as file:
+            os.fsync(file.fileno())
+            forget_cached(file.fileno())
 
     def commit(self) -> Path:
         """Flush the draft and give it its name; from then on it is listed."""
@@ -194,10 +244,20 @@ def _note_of(path: Path) -> Path:
     return path.with_name(path.name + ".note.json")
 
 
-def _read_note(path: Path) -> dict[str, str]:
-    """Label and hash kept beside an archive; a damaged note is as good as none."""
+def _read_note(path: Path) -> _Note:
+    """The note of an archive; a damaged one is as good as none."""
     with suppress(OSError, ValueError):
-        note = json.loads(_note_of(path).read_text(encoding="utf-8"))
-        if isinstance(note, dict):
-            return {k: v for k, v in note.items() if isinstance(v, str)}
-    return {}
+        return _Note.model_validate_json(_note_of(path).read_bytes())
+    return _Note()
+
+
+def file_sha256(path: Path, progress: Progress = SILENT) -> str:
+    """The SHA-256 of a file, read from the disk itself where the system lets us say so."""
+    digest, done, total = hashlib.sha256(), 0, path.stat().st_size
+    with path.open("rb") as file:
+        forget_cached(file.fileno())
+        while chunk := file.read(CHUNK):
+            digest.update(chunk)
+            done += len(chunk)
+            progress.report(done, total, "Reading the backup back from disk")
+    return digest.hexdigest()

@@ -118,6 +118,12 @@ def fsync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+def forget_cached(handle: int) -> None:
+    """Let the next read of a flushed file come from the disk, where the system can be told."""
+    if hasattr(os, "posix_fadvise"):
+        os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
+
+
 def replace_durably(draft: Path, final: Path) -> None:
     """Flush `draft` to disk, give it its final name at once, and make that durable."""
     handle = os.open(draft, os.O_RDWR)

@@ -5,7 +5,8 @@
     ├── Unavailable               a server or file could not be reached
     ├── Refused                   asked for, looked at, not done: nothing was changed
     │   ├── BadArchive            the file is not a backup that can be trusted
-    │   │   └── NotABackup        nor ever was one
+    │   │   ├── NotABackup        nor ever was one
+    │   │   └── OfAnotherKind     it may be a good one, of another kind of database
     │   ├── PreflightRefused      a look before the work found a reason not to begin
     │   ├── NotConfirmed          needs a yes that was not given
     │   └── Busy                  something else is at work on the same database
@@ -68,6 +69,10 @@ class BadArchive(Refused):
 
 class NotABackup(BadArchive):
     """The file was never a backup of this format, so nothing of one is lost."""
+
+
+class OfAnotherKind(BadArchive):
+    """A backup of PostgreSQL where SQLite is looked after, or the other way round."""
 
 
 class PreflightRefused(Refused):

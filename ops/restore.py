@@ -21,8 +21,9 @@ from ops.errors import Busy, NeedsHuman, OpsError, Refused, Unavailable
 from ops.journal import Journal, Step, journals_of
 from ops.locks import target_lock
 from ops.progress import SILENT, Progress
+from ops.proof import compare_tables, has_checksums
 from ops.recovery import settle_target
-from ops.staging import admit, bring_to_life, compare_counts
+from ops.staging import admit, bring_to_life
 from ops.target import Target
 from ops.undo import BESIDE, UNDO_DAYS, UndoPoint, point_of, use_up
 
@@ -150,8 +151,8 @@ def _put_in_place(
         journal.advance(Step.STAGED)
         if manifest is not None:
             progress.report(0.7, 1, "Comparing with what was saved")
-            tables = dialect.count_rows(engine, replacement)
-            compare_counts(tables, manifest)
+            tables = dialect.count_rows(engine, replacement, checksums=has_checksums(manifest))
+            compare_tables(tables, manifest)
         journal.advance(Step.VERIFIED)
         former = dialect.swap(engine, replacement, journal, progress.within(0.75, 1))
         if former is not None:

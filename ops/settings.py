@@ -16,6 +16,7 @@ from dotenv import dotenv_values
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from ops.errors import SettingsError
+from ops.proof import Prove
 from ops.target import Target
 
 TARGET_PREFIX = "OPS_TARGETS__"
@@ -81,6 +82,17 @@ class Settings(BaseModel):
         ge=1,
         le=365,
         description="Days for which the database as it was before a restore is kept.",
+    )
+    prove_backups: Prove = Field(
+        Prove.QUICK,
+        alias="OPS_PROVE_BACKUPS",
+        description="How every new backup is tried: `none`, `quick` (read back from disk) or "
+        "`full` (a test restore).",
+    )
+    checksums: bool = Field(
+        False,
+        alias="OPS_CHECKSUMS",
+        description="Whether backups hold checksums of every table's content (`true` or `false`).",
     )
     trusted_proxies: str = Field(
         "127.0.0.1",

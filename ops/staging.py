@@ -15,10 +15,11 @@ from ops.catalog import read_archive
 from ops.datafolder import DataFolder
 from ops.dialects import dialect_of
 from ops.dialects.base import Dialect, Replacement
-from ops.errors import BadArchive, MismatchFound, NotConfirmed, OpsError
+from ops.errors import NotConfirmed, OfAnotherKind, OpsError
 from ops.journal import Journal, Step
 from ops.locks import target_lock
 from ops.progress import Progress
+from ops.proof import ComparedTable, compare_tables, has_checksums
 from ops.recovery import settle_target
 from ops.target import Target
 
@@ -30,13 +31,14 @@ class Staged:
     replacement: Replacement
     manifest: Manifest
     tables: tuple[TableRows, ...]
+    compared: tuple[ComparedTable, ...] | None
     journal: Journal
 
 
 def check_kind(dialect: Dialect, archive: Archive) -> None:
     """Refuse the archive of another kind of database."""
     if archive.manifest.db_backend != dialect.backend:
-        raise BadArchive(
+        raise OfAnotherKind(
             f"This is a backup of a {archive.manifest.db_backend} database; "
             f"this one is {dialect.title}.",
             "Choose the database that the backup was made of, or another backup.",
@@ -82,23 +84,6 @@ def bring_to_life(
     return dialect.stage(target.engine, dump, archive.manifest, journal, progress.within(0.3, 1))
 
 
-def compare_counts(tables: tuple[TableRows, ...], manifest: Manifest) -> None:
-    """Every table of the manifest with exactly its rows, and no other. Raises MismatchFound."""
-    if manifest.tables is None:
-        return
-    now = {table.name: table.rows for table in tables}
-    promised = {table.name: table.rows for table in manifest.tables}
-    wrong = sorted(n for n in now.keys() | promised.keys() if now.get(n) != promised.get(n))
-    if wrong:
-        lines = [f"{n}: promised {promised.get(n)}, found {now.get(n)}" for n in wrong[:50]]
-        raise MismatchFound(
-            f"The backup does not hold what it promises: {len(wrong)} of "
-            f"{len(now.keys() | promised.keys())} tables differ.",
-            "Use another backup.",
-            detail="\n".join(lines),
-        )
-
-
 @contextmanager
 def staged_archive(
     target: Target,
@@ -129,10 +114,12 @@ def staged_archive(
             )
             journal.advance(Step.STAGED)
             progress.report(0.9, 1, "Comparing with what was saved")
-            tables = dialect.count_rows(target.engine, replacement)
-            compare_counts(tables, archive.manifest)
+            tables = dialect.count_rows(
+                target.engine, replacement, checksums=has_checksums(archive.manifest)
+            )
+            compared = compare_tables(tables, archive.manifest)
             journal.advance(Step.VERIFIED)
-            yield Staged(replacement, archive.manifest, tables, journal)
+            yield Staged(replacement, archive.manifest, tables, compared, journal)
         except OpsError as error:
             error.say_nothing_changed()
             raise

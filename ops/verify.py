@@ -1,21 +1,35 @@
-"""Verifying an archive: that it is whole, and is what its manifest says."""
+"""Verifying an archive: that it is whole, is what its manifest says, and can be brought back."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from ops.archive.reader import verify_entry
-from ops.catalog import read_archive
-from ops.errors import BadArchive
+from ops.catalog import Catalog, file_sha256, read_archive
+from ops.datafolder import DataFolder
+from ops.dialects import dialect_of
+from ops.errors import BadArchive, MismatchFound, OfAnotherKind, OpsError, ToolFailed
 from ops.progress import SILENT, Progress
+from ops.proof import ComparedTable, Proof, Prove, TablesDiffer
+from ops.staging import staged_archive
+from ops.target import Target
+
+TEST = "test"
+"""The verb of a test restore's journal."""
 
 
 @dataclass(frozen=True)
 class VerifyResult:
     """`ok` tells that every byte is as it was saved; `has_proof` is False for archives of
-    version 1, of which only the ZIP's own checksums could be looked at."""
+    version 1, of which only the ZIP's own checksums could be looked at.
+
+    `full` tells of a test restore, which took `seconds`; `compared` is what it found, None
+    where the archive promises nothing to compare with.
+    """
 
     archive: Path
     ok: bool
@@ -24,6 +38,9 @@ class VerifyResult:
     tables: int
     problem: str = ""
     detail: str = ""
+    full: bool = False
+    compared: tuple[ComparedTable, ...] | None = None
+    seconds: float = 0.0
 
     def as_dict(self) -> dict[str, Any]:
         """The document of `ops-console verify --json`."""
@@ -35,6 +52,9 @@ class VerifyResult:
             "tables": self.tables,
             "problem": self.problem or None,
             "detail": self.detail or None,
+            "full": self.full,
+            "comparison": [table.as_dict() for table in self.compared or ()],
+            "seconds": round(self.seconds, 2),
         }
 
 
@@ -44,9 +64,109 @@ def verify_archive(path: Path, *, progress: Progress = SILENT) -> VerifyResult:
         archive = read_archive(path)
         verify_entry(archive, progress)
     except BadArchive as bad:
-        problem = bad.message.removesuffix(" Nothing was changed.")
-        return VerifyResult(path, False, False, "", 0, problem, bad.detail)
+        return _failed(path, bad)
     manifest = archive.manifest
     return VerifyResult(
         path, True, manifest.has_proof, manifest.db_backend, len(manifest.tables or ())
     )
+
+
+def prove_archive(
+    target: Target,
+    path: Path,
+    folder: DataFolder,
+    *,
+    trust_foreign: bool = False,
+    progress: Progress = SILENT,
+) -> VerifyResult:
+    """A test restore: bring the archive to life beside the live database, compare every
+    table, throw it away again. What came of it is kept with the archive, if that is kept.
+
+    Where nothing can be staged, the archive is read in full and its rows counted; `full` is
+    False then, for it was not brought back.
+
+    Raises:
+        NotConfirmed, PreflightRefused, OfAnotherKind, Busy, Unavailable, Cancelled,
+        NeedsHuman: it could not be tried, which says nothing about the archive.
+    """
+    began = time.monotonic()
+    try:
+        result = _brought_back(target, path, folder, trust_foreign, progress)
+    except OfAnotherKind:
+        raise
+    except (BadArchive, MismatchFound) as failed:
+        result = _failed(path, failed)
+    except ToolFailed as failed:
+        # Raises Unavailable where the server has gone meanwhile: no fault of the backup.
+        dialect_of(target.engine).facts(target.engine)
+        result = _failed(path, failed)
+    full = dialect_of(target.engine).stages_beside(target.engine)
+    result = replace(result, full=full, seconds=time.monotonic() - began)
+    Catalog(folder, target.name).note_proof(path, _proof_of(result))
+    return result
+
+
+def _brought_back(
+    target: Target, path: Path, folder: DataFolder, trust_foreign: bool, progress: Progress
+) -> VerifyResult:
+    with staged_archive(
+        target, path, folder, TEST, trust_foreign=trust_foreign, progress=progress
+    ) as staged:
+        manifest = staged.manifest
+    return VerifyResult(
+        path,
+        True,
+        manifest.has_proof,
+        manifest.db_backend,
+        len(staged.tables),
+        compared=staged.compared,
+    )
+
+
+def _failed(path: Path, error: OpsError) -> VerifyResult:
+    problem = error.message.removesuffix(" Nothing was changed.").strip()
+    compared = error.compared if isinstance(error, TablesDiffer) else None
+    tables = len(compared or ())
+    return VerifyResult(path, False, False, "", tables, problem, error.detail, compared=compared)
+
+
+def _proof_of(result: VerifyResult) -> Proof:
+    compared = result.compared
+    return Proof(
+        kind=Prove.FULL if result.full else Prove.QUICK,
+        passed=result.ok,
+        at=datetime.now(UTC),
+        seconds=result.seconds,
+        tables=None if compared is None else len(compared),
+        exact=sum(table.is_exact for table in compared or ()),
+        contents=sum(table.content is True for table in compared or ()),
+        problem=result.problem,
+        detail=result.detail,
+    )
+
+
+def recheck_kept(
+    target: Target, folder: DataFolder, name: str, *, progress: Progress = SILENT
+) -> Proof | None:
+    """Read a kept archive's file and compare it with the SHA-256 in its note, where the
+    outcome is kept as well. None where the note has no SHA-256: it could not be checked.
+
+    Raises:
+        Refused: there is no such archive.
+    """
+    catalog, began = Catalog(folder, target.name), time.monotonic()
+    entry = catalog.entry(name)
+    if not entry.sha256:
+        return None
+    found = file_sha256(entry.path, progress)
+    passed = found == entry.sha256
+    proof = Proof(
+        kind=Prove.QUICK,
+        passed=passed,
+        at=datetime.now(UTC),
+        seconds=time.monotonic() - began,
+        problem="" if passed else "The file is not as it was written.",
+        detail="" if passed else f"sha256 {found}; when written: {entry.sha256}",
+    )
+    catalog.note_proof(entry.path, proof)
+    return proof

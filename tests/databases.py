@@ -323,7 +323,11 @@ KINDS: dict[str, dict[str, Maker]] = {
 }
 """For every backend of the registry, the settings in which it is tried."""
 
-WITHOUT_STAGING = ["postgresql-16-managed"]
-"""The settings in which no second database can be made."""
+_WITHOUT_STAGING = ["postgresql-16-managed"]
+_STAGING = [name for kinds in KINDS.values() for name in kinds if name not in _WITHOUT_STAGING]
 
-STAGING = [name for kinds in KINDS.values() for name in kinds if name not in WITHOUT_STAGING]
+with_staging = pytest.mark.parametrize("live", _STAGING, indirect=True)
+"""For tests of what needs a second database beside the live one."""
+
+without_staging = pytest.mark.parametrize("live", _WITHOUT_STAGING, indirect=True)
+"""For tests of what is said where none can be made."""

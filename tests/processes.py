@@ -10,7 +10,15 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from ops import DataFolder, OpsError, Target, create_backup, restore_backup, undo_restore
+from ops import (
+    DataFolder,
+    OpsError,
+    Target,
+    create_backup,
+    prove_archive,
+    restore_backup,
+    undo_restore,
+)
 from tests.databases import WRITE_PAIR
 
 # A server that has imported everything forks in milliseconds; a fork of the tests themselves
@@ -35,6 +43,12 @@ def restore(url: str, root: Path, archive: Path) -> None:
     """A restore of the target `live`."""
     with suppress(OpsError):  # the databases tell what came of it
         restore_backup(Target.parse("live", url), archive, DataFolder(root))
+
+
+def prove(url: str, root: Path, archive: Path) -> None:
+    """A test restore for the target `live`."""
+    with suppress(OpsError):
+        prove_archive(Target.parse("live", url), archive, DataFolder(root))
 
 
 def undo(url: str, root: Path) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from tests.archives import of_version_1
+from tests.archives import forged, of_version_1
 from tests.databases import PASSWORD, LiveDatabase, PostgreSQLDatabase, SQLiteDatabase
 from tests.services.ports import free_port
 from tests.services.postgres import RealPostgres
@@ -98,6 +98,9 @@ def _goes_round(shell: Shell, live: LiveDatabase) -> None:
     assert listed["label"] == "by a script"
     verified = shell.json("verify", made["archive"])
     assert (verified["archive"], verified["ok"]) == (made["archive"], True)
+    tested = shell.json("verify", made["archive"], "--full")
+    assert {"archive", "ok", "comparison", "seconds"} <= set(tested)
+    assert (tested["ok"], tested["tables"]) == (True, len(made["tables"]))
     live.drift()
     drifted = live.fingerprint()
     restored = shell.json("restore", made["archive"], "--yes")
@@ -150,6 +153,33 @@ def test_plain_words(shell: Shell) -> None:
     for arguments in ((), ("backup",), ("restore",), ("health",), ("serve",)):
         assert "Usage:" in shell.run(*arguments, "--help")
     assert shell.run("--version").startswith("ops-console, version ")
+
+
+def test_a_backup_is_tried_as_it_was_asked_for(shell: Shell) -> None:
+    made = shell.json("backup", "--prove", "full", "--checksums")
+    assert made["notes"] == []
+    assert made["proof"]["ok"]
+    assert {table["content"] for table in made["proof"]["comparison"]} == {True}
+    shell.env["OPS_PROVE_BACKUPS"] = "none"
+    shell.run("backup")
+    tried = {entry["archive"]: entry["tested"] or entry["checked"] for entry in shell.json("list")}
+    assert sorted(bool(proof) for proof in tried.values()) == [False, True]
+    assert "every value" in shell.run("verify", made["archive"], "--full")
+    shell.run("backup", "--prove", "sometimes", status=WRONG_USAGE)
+
+
+def test_a_backup_that_cannot_be_brought_back_is_told_table_by_table(shell: Shell) -> None:
+    made = Path(shell.json("backup")["archive"])
+    lying = forged(made, made.with_name("lying.zip"), lambda m: m["tables"][0].update(rows=7777))
+    assert shell.run("verify", lying.name) == "Whole.\n"
+    refused = shell.json("verify", lying.name, "--full", status=NOT_DONE)
+    assert set(refused) == {"error", "hint"}
+    told = shell.json("verify", lying.name, "--full", "--trust-foreign", status=NOT_DONE)
+    (wrong,) = [table for table in told["comparison"] if not table["exact"]]
+    assert (told["ok"], wrong["promised"]) == (False, 7777)
+    assert "promised 7777" in shell.run(
+        "verify", lying.name, "--full", "--trust-foreign", status=NOT_DONE
+    )
 
 
 def test_the_health_of_a_redis_counts(shell: Shell) -> None:

@@ -15,10 +15,7 @@ from ops.compare import TableDifference, compare_archive, count_differences
 from ops.errors import Cancelled, NotConfirmed, PreflightRefused
 from ops.undo import delete_undo_point
 from tests.archives import assert_nothing_left
-from tests.databases import PASSWORD, STAGING, WITHOUT_STAGING, LiveDatabase
-
-with_staging = pytest.mark.parametrize("live", STAGING, indirect=True)
-without_staging = pytest.mark.parametrize("live", WITHOUT_STAGING, indirect=True)
+from tests.databases import PASSWORD, LiveDatabase, with_staging, without_staging
 
 
 class StopsAt(Progress):

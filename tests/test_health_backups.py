@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from ops.checks import sqlite_place, words
@@ -85,7 +86,39 @@ def test_room_for_a_restore() -> None:
 
 def test_room_is_not_judged_where_nobody_measured_it() -> None:
     ids = {finding.id for finding in backup_findings([], NOW)}
-    assert ids == {"backups.age", "backups.damaged"}
+    assert ids == {"backups.age", "backups.damaged", "backups.failed", "backups.tested"}
+
+
+def test_a_failed_test_is_critical_and_told_with_its_reason() -> None:
+    failed = replace(_backup(1, is_good=False, name="b.zip"), failure="1 of 2 tables differ.")
+    found = backup_findings([failed, _backup(30)], NOW)
+    finding = _finding(found, "backups.failed")
+    assert finding.level is Level.NOW
+    assert finding.sentence == "1 kept backup failed a test. b.zip: 1 of 2 tables differ."
+    assert _finding(found, "backups.damaged").level is Level.GOOD
+    assert "30 hours" in _finding(found, "backups.age").sentence
+    assert _finding(backup_findings([_backup(1)], NOW), "backups.failed").level is Level.GOOD
+
+
+def _tested(days: float | None, *, oldest: float = 1) -> Finding:
+    newest = replace(_backup(1), tested_at=NOW - timedelta(days=days) if days else None)
+    return _finding(backup_findings([newest, _backup(oldest * 24)], NOW), "backups.tested")
+
+
+def test_the_last_test_restore_that_passed_is_judged_by_its_age() -> None:
+    assert _tested(13.9).level is Level.GOOD
+    assert _tested(14).level is Level.SOON
+    assert _tested(34.9).level is Level.SOON
+    assert _tested(35).level is Level.NOW
+    assert "20 days ago" in _tested(20).sentence
+
+
+def test_never_having_tested_is_told_and_gets_urgent_with_time() -> None:
+    assert _tested(None).level is Level.INFO
+    assert "No kept backup has been brought back" in _tested(None, oldest=15).sentence
+    assert _tested(None, oldest=15).level is Level.SOON
+    assert _tested(None, oldest=36).level is Level.NOW
+    assert _finding(backup_findings([], NOW), "backups.tested").level is Level.INFO
 
 
 def test_examples_in_the_docstrings() -> None:

@@ -16,6 +16,7 @@ from ops import (
     DataFolder,
     create_backup,
     delete_undo_point,
+    prove_archive,
     restore_backup,
     undo_points,
     undo_restore,
@@ -153,6 +154,26 @@ def test_a_killed_restore_is_before_or_archive(
             assert live.fingerprint() == before
             _forget_all(live, folder)
     assert killed >= 3
+
+
+def test_a_killed_test_restore_leaves_nothing(
+    live: LiveDatabase, folder: DataFolder, archive: Path, chance: random.Random
+) -> None:
+    before = live.fingerprint()
+    killed = 0
+    for step, at_most in ((Step.STAGING, 0.0), (Step.STAGING, 0.2), (Step.STAGED, 0.0)):
+        known = len(journals_of(folder, "live"))
+        process = processes.started(processes.prove, live.url, folder.root, archive)
+        _wait_for(folder, known, step, process)
+        time.sleep(chance.uniform(0, at_most))
+        _kill(process)
+        killed += process.exitcode == KILLED
+        _recover(live, folder)
+        assert_nothing_left(live, folder)
+        assert live.fingerprint() == before
+        assert undo_points(live.target, folder) == []
+    assert killed >= 1
+    assert prove_archive(live.target, archive, folder).ok
 
 
 def test_a_killed_undo_is_before_or_after(

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ops.errors import SettingsError
+from ops.proof import Prove
 from ops.settings import Settings, environment_names, load_settings, secret_names
 from ops.target import Target, redact
 
@@ -25,7 +26,9 @@ def _refusal(**environ: str) -> str:
 
 
 def _in_words(default: object) -> str:
-    return "not set" if default in (None, {}) else f"`{default}`"
+    if default in (None, {}):
+        return "not set"
+    return f"`{str(default).lower() if isinstance(default, bool) else default}`"
 
 
 def test_readme_has_the_table_of_all_settings() -> None:
@@ -60,12 +63,15 @@ def test_every_setting_is_read() -> None:
         "OPS_PG_BIN": "/",
         "OPS_MAX_UPLOAD_GB": "1.5",
         "OPS_UNDO_DAYS": "30",
+        "OPS_PROVE_BACKUPS": "full",
+        "OPS_CHECKSUMS": "true",
         "OPS_TRUSTED_PROXIES": "10.0.0.1,10.0.0.2",
     }
     read = load_settings(given)
     assert {name.replace("SHOP_2", "NAME") for name in given} == set(environment_names())
     assert (read.data_dir, read.host, read.port) == (Path("/srv/ops"), "0.0.0.0", 0)
     assert (read.max_upload_gb, read.undo_days) == (1.5, 30)
+    assert (read.prove_backups, read.checksums) == (Prove.FULL, True)
     assert read.trusted_proxies == "10.0.0.1,10.0.0.2"
     assert read.pg_bin == Path("/")
     assert [target.name for target in read.all_targets()] == ["main", "shop_2"]
@@ -149,6 +155,8 @@ def test_a_name_that_resembles_none_is_told() -> None:
         ("OPS_PORT", "many"),
         ("OPS_UNDO_DAYS", "0"),
         ("OPS_UNDO_DAYS", "366"),
+        ("OPS_PROVE_BACKUPS", "sometimes"),
+        ("OPS_CHECKSUMS", "perhaps"),
         ("OPS_UNDO_DAYS", "1.5"),
         ("OPS_MAX_UPLOAD_GB", "0"),
         ("OPS_MAX_UPLOAD_GB", "nan"),

@@ -29,13 +29,14 @@ Whole = Annotated[int, Field(ge=0, lt=1 << 63)]
 
 
 class TableRows(BaseModel):
-    """The exact rows of one table at the snapshot, and the names of its columns."""
+    """The exact rows of one table at the snapshot, the names of its columns, and where asked for
+    a checksum of its content, `METHOD:VALUE`; only values of the same method can be compared."""
 
     model_config = ConfigDict(frozen=True)
 
     name: str
     rows: Whole
-    checksum: str | None = None
+    checksum: str | None = Field(default=None, max_length=100)
     columns: tuple[str, ...] | None = None
 
 

@@ -21,7 +21,7 @@ from typing import Final
 
 from ops.archive.manifest import MANIFEST_LIMIT, MANIFEST_NAME, EntryProof, Manifest, parse_manifest
 from ops.archive.writer import CHUNK
-from ops.errors import BadArchive, NotABackup
+from ops.errors import BadArchive, NotABackup, PreflightRefused
 from ops.progress import SILENT, Progress
 
 _IGNORED_IN_V1: Final = "config.json"
@@ -87,13 +87,13 @@ def extract_entry(archive: Archive, into: Path, progress: Progress = SILENT) -> 
     """Unpack the database into the new file `into`, checking size and hash on the way.
 
     Raises:
-        BadArchive: damaged, not what the manifest promises, or larger than the disk's
-            free space; `into` is removed.
+        BadArchive: damaged, or not what the manifest promises; `into` is removed.
+        PreflightRefused: larger than the disk's free space.
         Cancelled: `into` is removed.
     """
     room = shutil.disk_usage(into.parent).free
     if archive.entry_size > room * 0.9:
-        raise BadArchive(
+        raise PreflightRefused(
             "Unpacking this backup needs more room than the disk has.",
             f"It unpacks to {archive.entry_size:,} bytes; {room:,} are free.",
         )

@@ -15,13 +15,16 @@ _CLOCK_SLACK_SECONDS: Final = 3600
 
 @dataclass(frozen=True)
 class BackupFact:
-    """One kept backup. `created_at` carries its time zone; `is_good` is False where its
-    checksum or its test restore failed."""
+    """One kept backup. Times carry their time zone; `is_good` is False where it cannot be
+    read, or failed a trial, of which `failure` then tells the reason. `tested_at` is when its
+    last test restore passed."""
 
     created_at: datetime
     size_bytes: int
     is_good: bool
     name: str
+    failure: str = ""
+    tested_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -74,13 +77,44 @@ def _age(context: Context, check: Check) -> Reading:
 
 def _damaged(context: Context, check: Check) -> Reading:
     archives: Sequence[BackupFact] = context.facts["archives"]
-    names = [archive.name for archive in archives if not archive.is_good]
+    names = [archive.name for archive in archives if not archive.is_good and not archive.failure]
     words = {
         "backups": many(len(names), "kept backup"),
         "are": "is" if len(names) == 1 else "are",
         "names": listed(names) if names else "",
     }
     return Reading(check.judge(len(names)), words, len(names), "\n".join(names))
+
+
+def _failed(context: Context, check: Check) -> Reading:
+    archives: Sequence[BackupFact] = context.facts["archives"]
+    failed = [archive for archive in archives if archive.failure]
+    words = {
+        "backups": many(len(failed), "kept backup"),
+        "reason": failed[0].failure.rstrip(".") if failed else "",
+        "name": failed[0].name if failed else "",
+    }
+    detail = "\n".join(f"{archive.name}: {archive.failure}" for archive in failed)
+    return Reading(check.judge(len(failed)), words, len(failed), detail)
+
+
+def _tested(context: Context, check: Check) -> Reading:
+    """Where none was ever tested, the oldest backup's age is what is judged."""
+    archives: Sequence[BackupFact] = context.facts["archives"]
+    now: datetime = context.facts["now"]
+    if not archives:
+        return Reading(Level.INFO, sentence="There is no backup yet that could be tested.")
+    tested = [archive.tested_at for archive in archives if archive.tested_at]
+    since = max(tested) if tested else min(archive.created_at for archive in archives)
+    seconds = max(0.0, (now - since).total_seconds())
+    level, words = check.judge(seconds / 86_400), {"age": duration(seconds)}
+    if tested:
+        return Reading(level, words, seconds / 86_400, f"tested {since.isoformat()}")
+    return Reading(
+        Level.INFO if level is Level.GOOD else level,
+        words,
+        sentence="No kept backup has been brought back as a test yet.",
+    )
 
 
 def _room(context: Context, check: Check) -> Reading:
@@ -132,6 +166,32 @@ CHECKS: Final = (
         unit="backups",
         warning=1,
         source="every damaged archive counts (own)",
+    ),
+    Check(
+        id="backups.failed",
+        title="Backups that failed their test",
+        measure=_failed,
+        finding="{backups} failed a test. {name}: {reason}.",
+        why="It would fail in the same way when you need it.",
+        fix="Make a new backup and press “Test restore” on it. Keep the failed one until the "
+        "reason is understood, then delete it.",
+        good="No kept backup failed a test.",
+        unit="backups",
+        critical=1,
+        source="every failed test counts (health catalogue BK-03)",
+    ),
+    Check(
+        id="backups.tested",
+        title="Last test restore that passed",
+        measure=_tested,
+        finding="It was {age} ago that a backup was last brought back as a test.",
+        why="Only bringing a backup back proves that it can be brought back.",
+        fix="Press “Test restore” beside the newest backup. The database in use is not touched.",
+        good="A backup was brought back as a test {age} ago, and nothing was missing.",
+        unit="days",
+        warning=14,
+        critical=35,
+        source="two and five weeks (health catalogue BK-02)",
     ),
     _ROOM,
 )

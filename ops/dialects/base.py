@@ -270,10 +270,20 @@ class Dialect(ABC):
         """What speaks against a backup now: tools, rights, room. Raises Unavailable."""
 
     @abstractmethod
-    def dump(self, engine: Engine, into: Path, progress: Progress) -> Snapshot:
-        """Write the database as of one moment to the new file `into`.
+    def dump(
+        self, engine: Engine, into: Path, progress: Progress, *, checksums: bool = False
+    ) -> Snapshot:
+        """Write the database as of one moment to the new file `into`; `checksums` asks for
+        those of every table's content.
 
         Raises Unavailable, ToolFailed, Cancelled; `into` may then hold half a dump.
+        """
+
+    @abstractmethod
+    def check_dump(self, dump: Path, manifest: Manifest, progress: Progress) -> None:
+        """Read an unpacked dump from its first to its last byte, without a server.
+
+        Raises BadArchive; PreflightRefused where the program that reads it is missing.
         """
 
     # -- restoring -------------------------------------------------------------
@@ -300,8 +310,10 @@ class Dialect(ABC):
         """
 
     @abstractmethod
-    def count_rows(self, engine: Engine, staged: Replacement) -> tuple[TableRows, ...]:
-        """The exact rows of every table of a staged replacement."""
+    def count_rows(
+        self, engine: Engine, staged: Replacement, *, checksums: bool = False
+    ) -> tuple[TableRows, ...]:
+        """The exact rows of every table of a staged replacement, as `dump` counts them."""
 
     @abstractmethod
     def open_rows(

@@ -9,10 +9,14 @@ from typing import Any, Final
 from ops.backup import create_backup
 from ops.beside import restore_beside
 from ops.compare import compare_archive
+from ops.errors import Cancelled, OpsError
 from ops.installation import Installation
 from ops.progress import Progress
+from ops.proof import Prove
 from ops.restore import restore_backup, undo_restore
 from ops.samples import take_sample
+from ops.target import Target
+from ops.verify import prove_archive
 
 Work = Callable[[Installation, str, Mapping[str, Any], Progress], dict[str, Any]]
 
@@ -20,11 +24,49 @@ Work = Callable[[Installation, str, Mapping[str, Any], Progress], dict[str, Any]
 def _backup(
     home: Installation, target: str, params: Mapping[str, Any], progress: Progress
 ) -> dict[str, Any]:
-    """`label`: what the person calls it."""
-    found = home.target(target)
-    made = create_backup(found, home.folder, label=str(params.get("label", "")), progress=progress)
+    """`label`: what the person calls it; `prove` and `checksums`, else as the settings say."""
+    found, settings = home.target(target), home.settings
+    prove = Prove(params.get("prove", settings.prove_backups))
+    is_tried = prove is Prove.FULL
+    made = create_backup(
+        found,
+        home.folder,
+        label=str(params.get("label", "")),
+        checksums=bool(params.get("checksums", settings.checksums)),
+        read_back=prove is Prove.QUICK,
+        progress=progress.within(0, 0.5) if is_tried else progress,
+    )
     take_sample(home.store, found)
-    return made.as_dict()
+    tried = _tried(home, found, made.archive, progress.within(0.5, 1)) if is_tried else {}
+    return {**made.as_dict(), **tried}
+
+
+def _tried(home: Installation, target: Target, archive: Path, progress: Progress) -> dict[str, Any]:
+    """`proof`: what the test restore of a new backup found, None where it was not to be had;
+    `notes`: why not. The backup is there whatever comes of it."""
+    try:
+        proof = prove_archive(target, archive, home.folder, progress=progress)
+    except Cancelled:
+        told = "The backup was made and is kept; its test restore was stopped."
+    except OpsError as error:
+        told = f"The backup was made and is kept, but it could not be tried. {error} {error.hint}"
+    else:
+        return {"proof": proof.as_dict(), "notes": []}
+    return {"proof": None, "notes": [told.strip()]}
+
+
+def _test(
+    home: Installation, target: str, params: Mapping[str, Any], progress: Progress
+) -> dict[str, Any]:
+    """`archive`: its path; `trust_foreign`: the explicit yes to another's archive."""
+    result = prove_archive(
+        home.target(target),
+        Path(str(params["archive"])),
+        home.folder,
+        trust_foreign=bool(params.get("trust_foreign")),
+        progress=progress,
+    )
+    return result.as_dict()
 
 
 def _restore(
@@ -88,6 +130,7 @@ def _compare(
 WORK: Final[dict[str, Work]] = {
     "backup": _backup,
     "restore": _restore,
+    "test": _test,
     "undo": _undo,
     "beside": _beside,
     "compare": _compare,

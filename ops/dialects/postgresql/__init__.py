@@ -94,8 +94,13 @@ class PostgreSQL(Dialect):
     def backup_notices(self, engine: Engine, workspace: Path) -> list[Notice]:
         return backup.notices(engine, workspace)
 
-    def dump(self, engine: Engine, into: Path, progress: Progress) -> Snapshot:
-        return backup.dump(engine, into, progress)
+    def dump(
+        self, engine: Engine, into: Path, progress: Progress, *, checksums: bool = False
+    ) -> Snapshot:
+        return backup.dump(engine, into, progress, checksums=checksums)
+
+    def check_dump(self, dump: Path, manifest: Manifest, progress: Progress) -> None:
+        staging.check_dump(dump, manifest, progress)
 
     def restore_notices(
         self, engine: Engine, manifest: Manifest, workspace: Path, *, foreign: bool
@@ -118,10 +123,12 @@ class PostgreSQL(Dialect):
                 staging.drop(engine, str(staged))
             raise
 
-    def count_rows(self, engine: Engine, staged: Replacement) -> tuple[TableRows, ...]:
+    def count_rows(
+        self, engine: Engine, staged: Replacement, *, checksums: bool = False
+    ) -> tuple[TableRows, ...]:
         if inplace.is_file(staged):
             return inplace.count_rows(engine, staged)
-        return staging.count_rows(engine, staged)
+        return staging.count_rows(engine, staged, checksums=checksums)
 
     def open_rows(
         self, engine: Engine, staged: Replacement | None

@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Engine, text
 
 from ops.archive.manifest import TableRows
 from ops.dialects.base import Notice, NoticeLevel, Snapshot, with_columns
+from ops.dialects.postgresql.checksums import checksum_query, fix_settings
 from ops.dialects.postgresql.connect import APPLICATION, ToolAccess, connected, translated
 from ops.dialects.postgresql.names import PLAIN
 from ops.dialects.postgresql.rows import COUNTED_TABLES, shapes
@@ -58,6 +59,9 @@ SELECT p.relid::bigint, p.bytes_processed
 FROM pg_stat_progress_copy p JOIN pg_stat_activity a USING (pid)
 WHERE p.datname = current_database() AND a.application_name = :application
 """
+
+_AS_IT_IS: Final = {"no_parameters": True}
+"""A name may hold a %."""
 
 _DETAILS: Final = """
 SELECT pg_encoding_to_char(encoding) AS encoding, datcollate AS collation, datctype AS ctype,
@@ -141,7 +145,7 @@ def listed(names: list[str]) -> str:
     return shown if len(names) <= 10 else f"{shown} and {len(names) - 10} more"
 
 
-def dump(engine: Engine, into: Path, progress: Progress) -> Snapshot:
+def dump(engine: Engine, into: Path, progress: Progress, *, checksums: bool) -> Snapshot:
     """Run pg_dump at an exported snapshot and count every table at the same one."""
     with connected(engine, autocommit=False) as connection:
         connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
@@ -153,8 +157,9 @@ def dump(engine: Engine, into: Path, progress: Progress) -> Snapshot:
         tools = tools_for(server_major(connection))
         version = connection.execute(text("SHOW server_version")).scalar()
         total = max(1, int(details["database_bytes"]))
-        run_pg_dump(engine, connection, tools, snapshot, into, total, progress.within(0, 0.9))
-        tables = count_tables(connection, progress.within(0.9, 1))
+        dumped = 0.7 if checksums else 0.9
+        run_pg_dump(engine, connection, tools, snapshot, into, total, progress.within(0, dumped))
+        tables = count_tables(connection, progress.within(dumped, 1), checksums=checksums)
         tables = with_columns(tables, shapes(connection))
     return Snapshot(
         _as_datetime(taken_at),
@@ -222,17 +227,24 @@ def _copy_watch(
     return watch
 
 
-def count_tables(connection: Connection, progress: Progress) -> tuple[TableRows, ...]:
-    """The exact rows of every table, in this connection's transaction."""
+def count_tables(
+    connection: Connection, progress: Progress, *, checksums: bool = False
+) -> tuple[TableRows, ...]:
+    """The exact rows of every table, in this connection's transaction, whose settings
+    `checksums` changes."""
     with translated():
+        if checksums:
+            fix_settings(connection)
         names = list(connection.execute(text(COUNTED_TABLES)).scalars())
         counted = []
         for place, name in enumerate(names):
             progress.report(place, len(names), f"Counting rows: {name}")
-            count = f"SELECT count(*) FROM {name}"  # nosec B608: quoted by the catalogue
+            query = f"SELECT count(*), NULL FROM {name}"  # nosec B608: quoted by the catalogue
+            if checksums:
+                query = checksum_query(connection, name)
             # As it stands: a name may hold a %.
-            rows = connection.exec_driver_sql(count, execution_options=PLAIN).scalar()
-            counted.append(TableRows(name=name, rows=int(rows or 0)))
+            rows, checksum = connection.exec_driver_sql(query, execution_options=PLAIN).one()
+            counted.append(TableRows(name=name, rows=rows, checksum=checksum))
         return tuple(counted)
 
 

@@ -10,8 +10,9 @@ from typing import Final
 from sqlalchemy import Connection, Engine, text
 
 from ops.dialects.base import Replacement, RowSource, TableShape
+from ops.dialects.postgresql.checksums import fix_settings
 from ops.dialects.postgresql.connect import connected, translated
-from ops.dialects.postgresql.names import quoted, run_plain
+from ops.dialects.postgresql.names import quoted
 from ops.errors import PreflightRefused
 
 COUNTED_TABLES: Final = """
@@ -24,19 +25,13 @@ ORDER BY 1
 """
 """Ordinary tables and partitions; what belongs to an extension is made by the extension."""
 
-_AS_TEXT: Final = """
-SET LOCAL TimeZone = 'UTC'; SET LOCAL DateStyle = 'ISO'; SET LOCAL IntervalStyle = 'postgres';
-SET LOCAL extra_float_digits = 1; SET LOCAL bytea_output = 'hex'; SET LOCAL row_security = off
-"""
-"""Equal values must read equal, whatever the two databases set for themselves."""
-
 _STREAMED: Final = {"no_parameters": True, "stream_results": True, "max_row_buffer": 10_000}
 
 _SHAPES: Final = f"""
 SELECT t.name, a.attname, format_type(a.atttypid, a.atttypmod) AS type,
        coalesce(a.attnum = ANY (k.conkey), false) AS in_key
 FROM ({COUNTED_TABLES}) AS t(name)
-JOIN pg_attribute a ON a.attrelid = CAST(t.name AS regclass) AND a.attnum > 0
+LEFT JOIN pg_attribute a ON a.attrelid = CAST(t.name AS regclass) AND a.attnum > 0
   AND NOT a.attisdropped
 LEFT JOIN pg_constraint k ON k.conrelid = a.attrelid AND k.contype = 'p'
 ORDER BY t.name, a.attnum
@@ -72,7 +67,9 @@ def shapes(connection: Connection) -> dict[str, TableShape]:
     columns: dict[str, dict[str, str]] = {}
     keys: dict[str, tuple[str, ...]] = {}
     for table, column, kind, in_key in found:
-        columns.setdefault(table, {})[column] = kind
+        shape = columns.setdefault(table, {})
+        if column is not None:  # a table may have none
+            shape[column] = kind
         if in_key:
             keys[table] = (*keys.get(table, ()), column)
     return {name: TableShape(columns[name], keys.get(name, ())) for name in columns}
@@ -84,7 +81,7 @@ def open_rows(engine: Engine, staged: Replacement | None) -> Iterator[RowSource]
     database = staged_database(staged) if staged else None
     with connected(engine, database, autocommit=False) as connection:
         connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
-        run_plain(connection, _AS_TEXT)
+        fix_settings(connection)
         yield _Rows(connection)
 
 

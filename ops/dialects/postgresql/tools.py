@@ -76,6 +76,24 @@ def tools_for(server_major: int, archive_major: int = 0) -> ClientTools:
     )
 
 
+def tools_that_read(archive_major: int) -> ClientTools:
+    """The installed tools that read an archive of that major version, whatever the server.
+
+    Raises:
+        PreflightRefused: none is new enough.
+    """
+    found = installed_tools(os.environ.get("OPS_PG_BIN"))
+    fitting = [tools for tools in found if tools.major >= archive_major]
+    if not fitting:
+        raise PreflightRefused(
+            f"The program pg_restore that reads a backup of PostgreSQL {archive_major} was "
+            "not found.",
+            f"Install the package postgresql-client-{archive_major}, or set OPS_PG_BIN to its "
+            "folder.",
+        )
+    return min(fitting, key=lambda tools: tools.major)
+
+
 @cache
 def installed_tools(preferred: str | None) -> tuple[ClientTools, ...]:
     """Every installation that works, the `preferred` folder first."""

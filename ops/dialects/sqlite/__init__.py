@@ -77,8 +77,14 @@ class SQLite(Dialect):
     def backup_notices(self, engine: Engine, workspace: Path) -> list[Notice]:
         return backup.notices(file_of(engine), workspace)
 
-    def dump(self, engine: Engine, into: Path, progress: Progress) -> Snapshot:
-        return backup.dump(file_of(engine), into, progress)
+    def dump(
+        self, engine: Engine, into: Path, progress: Progress, *, checksums: bool = False
+    ) -> Snapshot:
+        return backup.dump(file_of(engine), into, progress, checksums=checksums)
+
+    def check_dump(self, dump: Path, manifest: Manifest, progress: Progress) -> None:
+        progress.report(0, 1, "Checking the database inside the backup")
+        inspect("check", dump)
 
     def restore_notices(
         self, engine: Engine, manifest: Manifest, workspace: Path, *, foreign: bool
@@ -94,9 +100,12 @@ class SQLite(Dialect):
         progress.report(0, 1, "Checking the database inside the backup")
         return restore.stage(file_of(engine), dump)
 
-    def count_rows(self, engine: Engine, staged: Replacement) -> tuple[TableRows, ...]:
-        counted = inspect("count", Path(staged.location))["tables"]
-        return tuple(TableRows(name=name, rows=rows) for name, rows in counted)
+    def count_rows(
+        self, engine: Engine, staged: Replacement, *, checksums: bool = False
+    ) -> tuple[TableRows, ...]:
+        verb = "checksums" if checksums else "count"
+        counted = inspect(verb, Path(staged.location))["tables"]
+        return tuple(TableRows(name=name, rows=rows, checksum=sum_) for name, rows, sum_ in counted)
 
     def open_rows(
         self, engine: Engine, staged: Replacement | None

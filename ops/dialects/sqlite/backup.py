@@ -41,7 +41,7 @@ def total_bytes(path: Path) -> int:
     return sum(file.stat().st_size for file in files if file.exists())
 
 
-def dump(path: Path, into: Path, progress: Progress) -> Snapshot:
+def dump(path: Path, into: Path, progress: Progress, *, checksums: bool) -> Snapshot:
     """Copy the database as of now into `into`, under writers, without stopping them in WAL mode.
 
     A read transaction is held open on the source: with it the snapshot stands still, so the
@@ -55,18 +55,30 @@ def dump(path: Path, into: Path, progress: Progress) -> Snapshot:
         taken_at = datetime.now(UTC)
 
         def step(_status: int, remaining: int, total: int) -> None:
-            progress.report(total - remaining, total, "Copying the database")
+            copied.report(total - remaining, total, "Copying the database")
 
+        copied = progress.within(0, 0.3 if checksums else 0.9)
         source.backup(copy, pages=_PAGES_PER_STEP, progress=step)
         details = _details(source)
         source.execute("ROLLBACK")
     # Counted on the copy, which is the snapshot; by rule never on a live database.
     with reading(into, frozen=True) as connection:
-        tables = tuple(TableRows(name=n, rows=r) for n, r in count_tables(connection))
+        tables = _counted(connection, checksums, progress.within(0.3 if checksums else 0.9, 1))
         tables = with_columns(tables, as_shapes(shapes(connection)))
         details["quick_check"] = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
     version = sqlite3.sqlite_version
     return Snapshot(taken_at, tables, version, f"SQLite online backup {version}", False, details)
+
+
+def _counted(
+    connection: sqlite3.Connection, checksums: bool, progress: Progress
+) -> tuple[TableRows, ...]:
+    """As the limited process counts them; reports, and can be cancelled, after each table."""
+    found: list[TableRows] = []
+    for name, rows, checksum in count_tables(connection, checksums=checksums):
+        progress.report(0, 1, f"Counting rows: {name}")
+        found.append(TableRows(name=name, rows=rows, checksum=checksum))
+    return tuple(found)
 
 
 def copy_file(source_path: Path, into: Path) -> None:

@@ -20,7 +20,7 @@ def inspect(verb: str, path: Path, *arguments: str) -> dict[str, Any]:
         BadArchive: not a sound SQLite database, or it ran into a limit.
     """
     command = [sys.executable, "-I", str(wary.__file__), verb, str(path), *arguments]
-    limit = wary.DEADLINE_SECONDS + 30
+    limit = wary.deadline_seconds(path) + 30
     try:
         done = subprocess.run(
             command,

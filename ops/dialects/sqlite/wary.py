@@ -1,9 +1,9 @@
 """Looking into a SQLite file that may be hostile. A program of its own, standard library only.
 
-`python -I wary.py check|count|resize FILE` prints one JSON object; `rows FILE` answers requests
-about rows until its input ends. A file from outside can
-hold views that never end and structures that make SQLite read for hours; here it runs into
-a memory limit, a CPU limit and a deadline instead of holding up the console.
+`python -I wary.py check|count|checksums|resize FILE` prints one JSON object; `rows FILE` answers
+requests about rows until its input ends. A file from outside can hold views that never end and
+structures that make SQLite read for hours; here it runs into a memory limit, a CPU limit and a
+deadline instead of holding up the console.
 """
 
 from __future__ import annotations
@@ -14,13 +14,18 @@ import sqlite3
 import struct
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 DEADLINE_SECONDS: Final = 1800
+_SLOWEST_READ: Final = 10 << 20
+"""Bytes a second; a honest file of any size is read within its limits."""
 _MEMORY_BYTES: Final = 1 << 30
+_LARGEST_VALUE: Final = 1_000_000_000
+"""Bytes (SQLITE_MAX_LENGTH); hashing a value holds it a few times over."""
 _STEPS_BETWEEN_LOOKS: Final = 100_000
 
 TABLES: Final = """
@@ -37,10 +42,20 @@ def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def count_tables(connection: sqlite3.Connection) -> list[tuple[str, int]]:
-    """Exact rows of every real table, in the order of their names."""
-    names = [row[0] for row in connection.execute(TABLES).fetchall()]
-    return [(name, count_rows(connection, name)) for name in names]
+def deadline_seconds(path: Path) -> int:
+    """How long anything may take that reads the whole file."""
+    return DEADLINE_SECONDS + path.stat().st_size // _SLOWEST_READ
+
+
+def count_tables(
+    connection: sqlite3.Connection, *, checksums: bool = False
+) -> Iterator[tuple[str, int, str | None]]:
+    """Name, exact rows and where asked for the checksum of every real table, by name."""
+    for (name,) in connection.execute(TABLES).fetchall():
+        if checksums:
+            yield name, *checksum_rows(connection, name)
+        else:
+            yield name, count_rows(connection, name), None
 
 
 def count_rows(connection: sqlite3.Connection, name: str) -> int:
@@ -49,19 +64,57 @@ def count_rows(connection: sqlite3.Connection, name: str) -> int:
     return int(connection.execute(query).fetchone()[0])
 
 
-def _limit_resources() -> None:
+def checksum_rows(connection: sqlite3.Connection, name: str) -> tuple[int, str]:
+    """Rows of one table, and a SHA-256 over their values with their types, as they are stored.
+
+    Row numbers that no column declares are not content: VACUUM gives others. Neither are
+    generated columns, which are computed from the rest. Rows come in the order of the table's
+    own tree (NOT INDEXED), which a backup, a restore and VACUUM keep.
+    """
+    query = "SELECT name FROM pragma_table_xinfo(?) WHERE hidden = 0 ORDER BY cid"
+    columns = ", ".join(quoted(row[0]) for row in connection.execute(query, (name,)).fetchall())
+    digest, rows, as_text = hashlib.sha256(), 0, connection.text_factory
+    connection.text_factory = bytearray  # a text need not be valid, and is no blob
+    try:
+        rows_query = f"SELECT {columns} FROM {quoted(name)} NOT INDEXED"  # nosec B608: names
+        for row in connection.execute(rows_query):
+            digest.update(b"".join([_WRITTEN[type(value)](value) for value in row]))
+            rows += 1
+    finally:
+        connection.text_factory = as_text
+    return rows, f"sha256:{digest.hexdigest()}"
+
+
+def _with_length(kind: bytes, value: bytes) -> bytes:
+    return b"%b%d:%b" % (kind, len(value), value)
+
+
+_WRITTEN: Final[dict[type, Callable[[Any], bytes]]] = {
+    type(None): lambda _: b"n",
+    int: b"i%d;".__mod__,
+    float: partial(struct.Struct(">cd").pack, b"r"),
+    bytearray: partial(_with_length, b"t"),
+    bytes: partial(_with_length, b"b"),
+}
+"""How a value goes into a checksum: a letter for its storage class, then the value itself, so
+that no two different rows are written alike."""
+
+
+def _limit_resources(path: Path) -> None:
     try:
         import resource
     except ImportError:  # Windows has no such limits; the deadline still holds.
         return
-    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
-    resource.setrlimit(resource.RLIMIT_CPU, (DEADLINE_SECONDS, DEADLINE_SECONDS))
+    seconds = deadline_seconds(path)
+    memory = _MEMORY_BYTES + 4 * min(path.stat().st_size, _LARGEST_VALUE)
+    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
 
 
 def _open_wary(path: Path, *, in_use: bool = False) -> sqlite3.Connection:
     flags = "mode=ro" if in_use else "mode=ro&immutable=1"
     connection = sqlite3.connect(f"{path.as_uri()}?{flags}", uri=True, isolation_level=None)
-    ends = time.monotonic() + DEADLINE_SECONDS
+    ends = time.monotonic() + deadline_seconds(path)
     connection.set_progress_handler(lambda: time.monotonic() > ends, _STEPS_BETWEEN_LOOKS)
     for setting in ("trusted_schema=OFF", "cell_size_check=ON", "mmap_size=0"):
         connection.execute(f"PRAGMA {setting}")
@@ -81,7 +134,12 @@ def _check(path: Path) -> dict[str, Any]:
 
 def _count(path: Path) -> dict[str, Any]:
     with closing(_open_wary(path)) as connection:
-        return {"tables": count_tables(connection)}
+        return {"tables": list(count_tables(connection))}
+
+
+def _checksums(path: Path) -> dict[str, Any]:
+    with closing(_open_wary(path)) as connection:
+        return {"tables": list(count_tables(connection, checksums=True))}
 
 
 def _resize(path: Path, page_size: str) -> dict[str, Any]:
@@ -157,8 +215,8 @@ def _mark(values: tuple[Any, ...]) -> int:
 def main(arguments: list[str]) -> int:
     """The process's entry: verb, file, further arguments."""
     verb, path, *rest = arguments
-    verbs = {"check": _check, "count": _count, "resize": _resize}
-    _limit_resources()
+    verbs = {"check": _check, "count": _count, "checksums": _checksums, "resize": _resize}
+    _limit_resources(Path(path))
     if verb == "rows":
         _rows(Path(path), *rest)
         return 0

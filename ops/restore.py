@@ -122,7 +122,8 @@ def restore_backup(
             dump = workspace / f"staged{dialect.entry_suffix}"
             extract_entry(archive, dump, progress.within(0, 0.3))
             journal.advance(Step.STAGING)
-            return dialect.stage(engine, dump, archive.manifest, journal, progress.within(0.3, 0.7))
+            staging = progress.within(0.3, 0.7)
+            return dialect.stage(engine, dump, archive.manifest, journal, staging, foreign=foreign)
 
         return _put_in_place(
             target,

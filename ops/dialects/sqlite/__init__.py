@@ -81,7 +81,14 @@ class SQLite(Dialect):
         return restore.notices(file_of(engine), manifest, workspace)
 
     def stage(
-        self, engine: Engine, dump: Path, manifest: Manifest, journal: Journal, progress: Progress
+        self,
+        engine: Engine,
+        dump: Path,
+        manifest: Manifest,
+        journal: Journal,
+        progress: Progress,
+        *,
+        foreign: bool,
     ) -> Replacement:
         progress.report(0, 1, "Checking the database inside the backup")
         return restore.stage(file_of(engine), dump)

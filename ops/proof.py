@@ -107,11 +107,6 @@ class TablesDiffer(MismatchFound):
         self.compared = compared
 
 
-def has_checksums(manifest: Manifest) -> bool:
-    """Whether the content of at least one table can be compared."""
-    return any(table.checksum for table in manifest.tables or ())
-
-
 def compare_tables(
     tables: tuple[TableRows, ...], manifest: Manifest
 ) -> tuple[ComparedTable, ...] | None:

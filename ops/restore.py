@@ -21,9 +21,9 @@ from ops.errors import Busy, NeedsHuman, OpsError, Refused, Unavailable
 from ops.journal import Journal, Step, journals_of
 from ops.locks import target_lock
 from ops.progress import SILENT, Progress
-from ops.proof import compare_tables, has_checksums
+from ops.proof import compare_tables
 from ops.recovery import settle_target
-from ops.staging import admit, bring_to_life
+from ops.staging import admit, bring_to_life, is_foreign
 from ops.target import Target
 from ops.undo import BESIDE, UNDO_DAYS, UndoPoint, point_of, use_up
 
@@ -82,7 +82,10 @@ def restore_backup(
         archive = admit(target, archive_path, folder, workspace, trust_foreign=trust_foreign)
 
         def make_ready(journal: Journal) -> Replacement:
-            return bring_to_life(target, archive, workspace, journal, progress.within(0, 0.7))
+            foreign = is_foreign(archive, folder)
+            return bring_to_life(
+                target, archive, workspace, journal, progress.within(0, 0.7), foreign=foreign
+            )
 
         return _put_in_place(
             target,
@@ -151,7 +154,7 @@ def _put_in_place(
         journal.advance(Step.STAGED)
         if manifest is not None:
             progress.report(0.7, 1, "Comparing with what was saved")
-            tables = dialect.count_rows(engine, replacement, checksums=has_checksums(manifest))
+            tables = dialect.count_rows(engine, replacement, checksums=manifest.has_checksums)
             compare_tables(tables, manifest)
         journal.advance(Step.VERIFIED)
         former = dialect.swap(engine, replacement, journal, progress.within(0.75, 1))

@@ -19,7 +19,7 @@ from ops.errors import NotConfirmed, OfAnotherKind, OpsError
 from ops.journal import Journal, Step
 from ops.locks import target_lock
 from ops.progress import Progress
-from ops.proof import ComparedTable, compare_tables, has_checksums
+from ops.proof import ComparedTable, compare_tables
 from ops.recovery import settle_target
 from ops.target import Target
 
@@ -74,14 +74,27 @@ def is_foreign(archive: Archive, folder: DataFolder) -> bool:
 
 
 def bring_to_life(
-    target: Target, archive: Archive, workspace: Path, journal: Journal, progress: Progress
+    target: Target,
+    archive: Archive,
+    workspace: Path,
+    journal: Journal,
+    progress: Progress,
+    *,
+    foreign: bool,
 ) -> Replacement:
     """Unpack into `workspace`, whose hash check comes with it, and stage."""
     dialect = dialect_of(target.engine)
     dump = workspace / f"staged{dialect.entry_suffix}"
     extract_entry(archive, dump, progress.within(0, 0.3))
     journal.advance(Step.STAGING)
-    return dialect.stage(target.engine, dump, archive.manifest, journal, progress.within(0.3, 1))
+    return dialect.stage(
+        target.engine,
+        dump,
+        archive.manifest,
+        journal,
+        progress.within(0.3, 1),
+        foreign=foreign,
+    )
 
 
 @contextmanager
@@ -110,12 +123,17 @@ def staged_archive(
         replacement: Replacement | None = None
         try:
             replacement = bring_to_life(
-                target, archive, workspace, journal, progress.within(0, 0.9)
+                target,
+                archive,
+                workspace,
+                journal,
+                progress.within(0, 0.9),
+                foreign=is_foreign(archive, folder),
             )
             journal.advance(Step.STAGED)
             progress.report(0.9, 1, "Comparing with what was saved")
             tables = dialect.count_rows(
-                target.engine, replacement, checksums=has_checksums(archive.manifest)
+                target.engine, replacement, checksums=archive.manifest.has_checksums
             )
             compared = compare_tables(tables, archive.manifest)
             journal.advance(Step.VERIFIED)

@@ -39,10 +39,11 @@ def back_up(url: str, root: Path) -> None:
     create_backup(Target.parse("live", url), DataFolder(root))
 
 
-def restore(url: str, root: Path, archive: Path) -> None:
+def restore(url: str, root: Path, archive: Path, trust_foreign: bool = False) -> None:
     """A restore of the target `live`."""
+    target, folder = Target.parse("live", url), DataFolder(root)
     with suppress(OpsError):  # the databases tell what came of it
-        restore_backup(Target.parse("live", url), archive, DataFolder(root))
+        restore_backup(target, archive, folder, trust_foreign=trust_foreign)
 
 
 def prove(url: str, root: Path, archive: Path) -> None:

@@ -28,7 +28,7 @@ from ops.dialects.base import NoticeLevel
 from ops.dialects.postgresql import inplace
 from ops.errors import BadArchive, Busy, NeedsHuman, PreflightRefused
 from ops.journal import Journal, Step, journals_of
-from ops.restore import settle_target
+from ops.recovery import settle_target
 from tests.archives import assert_nothing_left, opened, packed, sealed_again
 from tests.databases import (
     MANAGED_ROLE,

@@ -90,6 +90,11 @@ class Manifest(BaseModel):
         """Whether the archive can be compared with what it promises."""
         return bool(self.entries) and self.tables is not None
 
+    @property
+    def has_checksums(self) -> bool:
+        """Whether the content of at least one table can be compared."""
+        return any(table.checksum for table in self.tables or ())
+
     def to_json(self) -> bytes:
         """The text that goes into the ZIP."""
         return self.model_dump_json(indent=1).encode()

@@ -138,12 +138,14 @@ class Replacement:
     """A database or file that can become live: a staged archive, or an undo point.
 
     `location` is a database's name or a file's path, `facts` what proves its identity.
+    `tables` holds its rows where they were counted while it was staged.
     """
 
     location: str
     size_bytes: int = 0
     facts: dict[str, str | int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    tables: tuple[TableRows, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -302,10 +304,19 @@ class Dialect(ABC):
 
     @abstractmethod
     def stage(
-        self, engine: Engine, dump: Path, manifest: Manifest, journal: Journal, progress: Progress
+        self,
+        engine: Engine,
+        dump: Path,
+        manifest: Manifest,
+        journal: Journal,
+        progress: Progress,
+        *,
+        foreign: bool,
     ) -> Replacement:
-        """Bring `dump` to life beside the live database, which is not touched.
+        """Bring `dump` to life beside the live database, which is not touched; where that may
+        not be, look whether it can be put in place at once.
 
+        Commands in a `foreign` one must not reach more than what is staged, as far as can be.
         Raises BadArchive, ToolFailed, Cancelled; nothing stays behind then.
         """
 

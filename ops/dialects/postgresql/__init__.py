@@ -111,16 +111,21 @@ class PostgreSQL(Dialect):
         return not inplace.is_needed(engine)
 
     def stage(
-        self, engine: Engine, dump: Path, manifest: Manifest, journal: Journal, progress: Progress
+        self,
+        engine: Engine,
+        dump: Path,
+        manifest: Manifest,
+        journal: Journal,
+        progress: Progress,
+        *,
+        foreign: bool,
     ) -> Replacement:
         if inplace.is_needed(engine):
             return inplace.stage(engine, dump, manifest, journal)
         try:
-            return staging.stage(engine, dump, manifest, journal, progress)
+            return staging.stage(engine, dump, manifest, journal, progress, foreign=foreign)
         except BaseException:
-            staged = journal.facts.get("staged")
-            if staged is not None:
-                staging.drop(engine, str(staged))
+            staging.drop_staged(engine, journal)
             raise
 
     def count_rows(
@@ -128,6 +133,8 @@ class PostgreSQL(Dialect):
     ) -> tuple[TableRows, ...]:
         if inplace.is_file(staged):
             return inplace.count_rows(engine, staged)
+        if staged.tables is not None:
+            return staged.tables
         return staging.count_rows(engine, staged, checksums=checksums)
 
     def open_rows(

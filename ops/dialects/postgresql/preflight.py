@@ -19,7 +19,9 @@ from ops.dialects.postgresql.tools import tools_for
 from ops.errors import PreflightRefused
 
 _RIGHTS = """
-SELECT r.rolsuper OR r.rolcreatedb AS may_create, r.rolsuper OR r.rolcreaterole AS may_make_logins,
+SELECT r.rolsuper OR r.rolcreatedb AS may_create, r.rolsuper AS superuser,
+       r.rolsuper OR r.rolcreaterole AS may_make_logins,
+       (SELECT o.rolsuper FROM pg_roles o WHERE o.oid = d.datdba) AS owner_is_superuser,
        r.rolsuper OR pg_has_role(d.datdba, 'USAGE') AS owns,
        r.rolsuper OR pg_has_role('pg_signal_backend', 'USAGE') AS may_end_sessions,
        quote_ident(r.rolname) AS role, quote_ident(d.datname) AS database,
@@ -119,12 +121,24 @@ def _beside(connection: Connection, row: RowMapping, *, foreign: bool) -> Iterat
 
 def _foreign(row: RowMapping) -> Notice:
     """Who carries out the commands of somebody else's archive."""
+    if row["owner_is_superuser"]:
+        message = (
+            "This backup was not made by this console, and the database belongs to "
+            f"{row['owner']}, who may do anything on this server: functions in the backup could "
+            "then do so too, as soon as it is in place."
+        )
+        hint = (
+            "As the server's administrator, give the database and all in it to a user that is "
+            f"no superuser: ALTER DATABASE {row['database']} OWNER TO …;"
+        )
+        return Notice(NoticeLevel.REFUSE, message, hint)
     if row["may_make_logins"]:
+        console = ", the console with all its rights included" if row["superuser"] else ""
         message = (
             "This backup was not made by this console. It is tried out by a login made for it "
             "alone, so its commands cannot reach the database in use, other databases or users. "
             "Once it is in place, functions and triggers in it work with the rights of "
-            f"{row['owner']} and of whoever uses the database."
+            f"{row['owner']} and of whoever uses the database{console}."
         )
         return Notice(NoticeLevel.WARN, message, "Go on only if you trust its maker.")
     message = (

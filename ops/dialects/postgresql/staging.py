@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Engine, text
 
 from ops.archive.manifest import Manifest, TableRows
 from ops.dialects.base import Replacement
+from ops.dialects.postgresql import guest
 from ops.dialects.postgresql.backup import count_tables, explained, server_major
 from ops.dialects.postgresql.connect import ToolAccess, connected, database_of, maintenance
 from ops.dialects.postgresql.contents import (
@@ -40,32 +41,75 @@ FROM pg_database d JOIN pg_tablespace t ON t.oid = d.dattablespace WHERE datname
 """
 """to_jsonb: the locale columns differ between the versions 13 to 18."""
 
+_SIZE = "SELECT pg_database_size(oid) FROM pg_database WHERE datname = :name"
+
 
 def stage(
-    engine: Engine, dump: Path, manifest: Manifest, journal: Journal, progress: Progress
+    engine: Engine,
+    dump: Path,
+    manifest: Manifest,
+    journal: Journal,
+    progress: Progress,
+    *,
+    foreign: bool,
 ) -> Replacement:
-    """Create the staging database like the live one and restore into it."""
+    """Create the staging database like the live one and restore into it; a `foreign` archive
+    by a login of its own, where the console's user may make one."""
     live, application = database_of(engine), application_of(journal)
     with maintenance(engine, application=application) as connection:
         tools = tools_for(server_major(connection), archive_major(manifest))
-        owners, notes = owner_options(connection, entries_of(tools, dump), manifest)
+        entries = entries_of(tools, dump)
         like = dict(connection.execute(text(_LIVE), {"name": live}).mappings().one())
+        owner, login = str(like["owner"]), ""
+        if foreign and guest.may_be_made(connection):
+            options, notes = _left_out(owner)
+            login = guest.new_name()
+        else:
+            options, notes = owner_options(connection, entries, manifest)
         staged = beside(live, "restore")
-        journal.advance(Step.STAGING, live=live, live_oid=int(like["oid"]), staged=staged)
+        facts: dict[str, str | int] = {"live": live, "live_oid": int(like["oid"])}
+        journal.advance(Step.STAGING, **facts, staged=staged, guest=login)
         run_plain(connection, _create_statement(staged, like, server_major(connection)))
         oid = oid_of(connection, staged) or 0
         journal.advance(Step.STAGING, staged_oid=oid)
     expected = _expected_bytes(manifest, dump)
-    with (
-        ToolAccess(engine, staged, dump.parent, application=application) as access,
-        maintenance(engine) as watcher,
-    ):
+    with maintenance(engine) as watcher:
         watch = _size_watch(watcher, staged, expected, progress)
-        _run_pg_restore(tools, dump, owners, access, watch)
-    with connected(engine, staged) as connection:
+        tables = None
+        if login:
+            own = guest.make(engine, staged, owner, login)
+            _fill(own, staged, application, tools, dump, options, watch)
+            tables = count_rows(own, Replacement(staged), checksums=manifest.has_checksums)
+            guest.hand_over(engine, staged, owner, login)
+        else:
+            _fill(engine, staged, application, tools, dump, options, watch)
+        size = watcher.execute(text(_SIZE), {"name": staged}).scalar()
+    return Replacement(staged, int(size or 0), {"oid": oid}, tuple(notes), tables)
+
+
+def _left_out(owner: str) -> tuple[list[str], list[str]]:
+    """Options and notes for an archive whose owners and grants mean nothing here."""
+    note = (
+        "The backup was not made by this console, so what it says about owners and grants was "
+        f"left out: everything belongs to {owner}. Grants to others must be given anew."
+    )
+    return ["--no-owner", "--no-privileges"], [note]
+
+
+def _fill(
+    engine: Engine,
+    staged: str,
+    application: str,
+    tools: ClientTools,
+    dump: Path,
+    options: list[str],
+    watch: Callable[[], None],
+) -> None:
+    """Restore into the staging database as whom the engine signs in."""
+    with ToolAccess(engine, staged, dump.parent, application=application) as access:
+        _run_pg_restore(tools, dump, options, access, watch)
+    with connected(engine, staged, application=application) as connection:
         run_plain(connection, "ANALYZE")
-        size = connection.execute(text("SELECT pg_database_size(current_database())")).scalar()
-    return Replacement(staged, int(size or 0), {"oid": oid}, tuple(notes))
 
 
 def _create_statement(name: str, like: dict[str, object], major: int) -> str:
@@ -121,10 +165,8 @@ def _run_pg_restore(
 def _size_watch(
     watcher: Connection, staged: str, expected: int, progress: Progress
 ) -> Callable[[], None]:
-    query = text("SELECT pg_database_size(oid) FROM pg_database WHERE datname = :name")
-
     def watch() -> None:
-        size = watcher.execute(query, {"name": staged}).scalar() or 0
+        size = watcher.execute(text(_SIZE), {"name": staged}).scalar() or 0
         progress.report(
             min(int(size), expected * 0.99), expected, "Restoring beside the live database"
         )
@@ -164,6 +206,14 @@ def check_dump(dump: Path, manifest: Manifest, progress: Progress) -> None:
         run(command, env={**os.environ, "LC_ALL": "C"}, watch=watch)
     except ToolFailed as failed:
         raise damaged(failed.detail) from failed
+
+
+def drop_staged(engine: Engine, journal: Journal) -> None:
+    """Drop what a restore has made on the server until now, the login of its own as well."""
+    if "staged" in journal.facts:
+        drop(engine, str(journal.facts["staged"]))
+    if journal.facts.get("guest"):
+        guest.drop(engine, str(journal.facts["guest"]))
 
 
 def drop(engine: Engine, name: str) -> None:

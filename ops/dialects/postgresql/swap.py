@@ -16,7 +16,7 @@ from ops.dialects.base import Replacement
 from ops.dialects.postgresql.connect import database_of, maintenance
 from ops.dialects.postgresql.names import beside, oid_of, quoted, run_plain
 from ops.dialects.postgresql.sessions import application_of, end_leftovers, repeated
-from ops.dialects.postgresql.staging import drop
+from ops.dialects.postgresql.staging import drop_staged
 from ops.errors import NeedsHuman, OpsError
 from ops.journal import Journal, Step
 from ops.progress import Progress
@@ -149,7 +149,7 @@ def settle(engine: Engine, journal: Journal) -> None:
     if "staged" not in facts:
         journal.advance(Step.ROLLED_BACK)
         return
-    live, staged = str(facts["live"]), str(facts["staged"])
+    live = str(facts["live"])
     parked = str(facts.get("parked", ""))
     with maintenance(engine) as connection:
         end_leftovers(connection, application_of(journal))
@@ -158,7 +158,7 @@ def settle(engine: Engine, journal: Journal) -> None:
             run_plain(connection, f"ALTER DATABASE {quoted(live)} WITH ALLOW_CONNECTIONS true")
     if live_now is not None and live_now == facts["live_oid"]:
         if journal.verb != "undo":
-            drop(engine, staged)
+            drop_staged(engine, journal)
         journal.advance(Step.ROLLED_BACK)
     elif (
         live_now is not None

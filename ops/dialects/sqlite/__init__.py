@@ -95,7 +95,14 @@ class SQLite(Dialect):
         return True
 
     def stage(
-        self, engine: Engine, dump: Path, manifest: Manifest, journal: Journal, progress: Progress
+        self,
+        engine: Engine,
+        dump: Path,
+        manifest: Manifest,
+        journal: Journal,
+        progress: Progress,
+        *,
+        foreign: bool,
     ) -> Replacement:
         progress.report(0, 1, "Checking the database inside the backup")
         return restore.stage(file_of(engine), dump)

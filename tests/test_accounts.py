@@ -117,6 +117,16 @@ def test_a_session_ends_when_nobody_uses_it() -> None:
     assert accounts.who(token) is None
 
 
+def test_a_page_that_asks_by_itself_keeps_no_session_alive() -> None:
+    token = _signed_in()
+    _age(sessions, seen=accounts.IDLE_SECONDS - 60)
+    with console().store.connect() as store:
+        seen = store.scalar(select(sessions.c.seen))
+    assert accounts.who(token, is_use=False) is not None
+    with console().store.connect() as store:
+        assert store.scalar(select(sessions.c.seen)) == seen
+
+
 def test_a_session_ends_at_last_however_much_it_is_used() -> None:
     token = _signed_in()
     _age(sessions, created=accounts.ABSOLUTE_SECONDS + 1)

@@ -9,7 +9,7 @@ import pytest
 
 from ops.errors import SettingsError
 from ops.proof import Prove
-from ops.settings import Settings, environment_names, load_settings, secret_names
+from ops.settings import Settings, environment_names, load_settings, secret_names, source_of
 from ops.target import Target, redact
 
 README = Path(__file__).resolve().parent.parent / "README.md"
@@ -79,6 +79,14 @@ def test_every_setting_is_read() -> None:
 
 def test_what_is_empty_is_not_set() -> None:
     assert load_settings(dict.fromkeys(environment_names(), "")) == load_settings({})
+
+
+def test_every_database_tells_which_setting_it_is_from() -> None:
+    read = load_settings({"DATABASE_URL": SQLITE, "OPS_TARGETS__SHOP_2": POSTGRESQL})
+    sources = [source_of(read, target.name) for target in read.all_targets()]
+    assert sources == ["DATABASE_URL", "OPS_TARGETS__SHOP_2"]
+    assert source_of(load_settings({}), "demo") == ""
+    assert source_of(load_settings({"OPS_TARGETS__MAIN": SQLITE}), "main") == "OPS_TARGETS__MAIN"
 
 
 def test_no_secret_shows() -> None:

@@ -8,8 +8,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import anyio
 import httpx
 import pytest
+from httpx import ASGITransport, AsyncClient
+from starlette.applications import Starlette
+from streamlit.web.server.starlette.starlette_routes import create_host_config_routes
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection
 
@@ -40,6 +44,7 @@ CLOSED = [
     "/oauth2callback",
     "/logout",
     "/api/backups/main/x.zip",
+    "/api/session",
     "/api/uploads",
     "/api/uploads/0123456789abcdef0123456789abcdef",
     "/login/",
@@ -139,6 +144,27 @@ def test_the_pages_are_open_to_who_is_signed_in(server: RunningConsole) -> None:
     with server.signed_in() as client:
         for path in ("/", "/_stcore/health", "/_stcore/host-config"):
             assert client.get(path).status_code == 200
+
+
+def test_an_open_page_may_ask_whether_its_session_lives(server: RunningConsole) -> None:
+    with server.signed_in() as client:
+        assert client.get("/api/session").status_code == 204
+        server.tell_store("DELETE FROM sessions")
+        assert client.get("/api/session").status_code == 401
+
+
+def test_streamlits_dialogs_are_switched_off_and_nothing_else(server: RunningConsole) -> None:
+    with server.signed_in() as client:
+        ours = client.get("/_stcore/host-config").json()
+    default = anyio.run(_streamlits_own_host_config)
+    assert ours == {**default, "blockErrorDialogs": True, "allowedOrigins": []}
+
+
+async def _streamlits_own_host_config() -> dict[str, object]:
+    app = ASGITransport(Starlette(routes=create_host_config_routes(None)))
+    async with AsyncClient(transport=app, base_url="http://own") as client:
+        answer: dict[str, object] = (await client.get("/_stcore/host-config")).json()
+    return answer
 
 
 def test_every_answer_tells_the_browser_to_trust_nobody_else(server: RunningConsole) -> None:

@@ -249,7 +249,7 @@ class PostgreSQLDatabase(LiveDatabase):
 
     def _schema(self) -> list[str]:
         """All definitions, comments and grants, as text."""
-        command = [self.cluster.bin / "pg_dump", "--schema-only"]
+        command = [self.cluster.bin / "pg_dump", "--schema-only", "--encoding=UTF8"]
         env = {f"PG{name.upper()}": str(value) for name, value in self._login().items()}
         told = subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout
         return [line for line in told.splitlines() if not re.match(r"\\(un)?restrict|--|$", line)]

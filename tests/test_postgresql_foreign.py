@@ -8,7 +8,7 @@ import secrets
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -57,13 +57,27 @@ def console(request: pytest.FixtureRequest, database: MakerDatabase) -> Target:
     return Target.parse("live", url)
 
 
+@contextmanager
+def _another(database: MakerDatabase, stem: str, owner: str) -> Iterator[str]:
+    """An empty database beside."""
+    name = f"{stem}_{secrets.token_hex(4)}"
+    database.cluster.query(f'CREATE DATABASE {name} OWNER "{owner}"')
+    yield name
+    database.cluster.query(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+
 @pytest.fixture
 def treasure(database: MakerDatabase) -> Iterator[str]:
     """Another database of the console's user."""
-    name = f"treasure_{secrets.token_hex(4)}"
-    database.cluster.query(f'CREATE DATABASE {name} OWNER "{database.role}"')
-    yield name
-    database.cluster.query(f"DROP DATABASE IF EXISTS {name}")
+    with _another(database, "treasure", database.role) as name:
+        yield name
+
+
+@pytest.fixture
+def scratch(database: MakerDatabase) -> Iterator[str]:
+    """An empty database, in which an attacker prepares a dump."""
+    with _another(database, "scratch", "postgres") as name:
+        yield name
 
 
 def _touched(database: MakerDatabase, treasure: str) -> list[Any]:
@@ -92,15 +106,6 @@ def _archive(database: PostgreSQLDatabase, dump: bytes, into: Path, **rows: int)
     manifest = described("x.pgdump", dump, tables=tables)
     manifest["database"]["tool"] = f"pg_dump {database.cluster.major}"
     return packed(into, {"x.pgdump": dump, "manifest.json": json.dumps(manifest).encode()})
-
-
-@pytest.fixture
-def scratch(database: MakerDatabase) -> Iterator[str]:
-    """An empty database, in which an attacker prepares a dump."""
-    name = f"scratch_{secrets.token_hex(4)}"
-    database.cluster.query(f"CREATE DATABASE {name}")
-    yield name
-    database.cluster.query(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 def _with_command(database: PostgreSQLDatabase, scratch: str, command: str) -> bytes:

@@ -26,7 +26,7 @@ from ops import (
 )
 from ops.dialects.base import NoticeLevel
 from ops.dialects.postgresql import inplace
-from ops.errors import BadArchive, Busy, NeedsHuman, PreflightRefused
+from ops.errors import BadArchive, Busy, Cancelled, NeedsHuman, PreflightRefused
 from ops.journal import Journal, Step, journals_of
 from ops.recovery import settle_target
 from tests.archives import assert_nothing_left, opened, packed, sealed_again
@@ -168,6 +168,14 @@ def test_extensions_and_their_schemas_stay(database: ManagedPostgreSQL, folder: 
         "CREATE OPERATOR @@@ (LEFTARG = int, RIGHTARG = int, FUNCTION = int4pl)"
     )
     _goes_round(database, folder)
+
+
+def test_another_encoding(pg16: RealPostgres, folder: DataFolder) -> None:
+    database = ManagedPostgreSQL(pg16, options="ENCODING 'LATIN1' LOCALE 'C'")
+    database.fill(10)
+    database.run('CREATE TABLE "Ümläut" (a text); INSERT INTO "Ümläut" VALUES (\'ß\')')
+    _goes_round(database, folder)
+    database.close()
 
 
 def test_an_extension_in_a_schema_of_its_own(
@@ -333,6 +341,37 @@ def test_a_server_that_crashes_changes_nothing(
         assert cluster.query(f"SELECT pg_xact_status('{noted[0]}')") == [("aborted",)]
     finally:
         cluster.stop()
+
+
+class _StopsWhile(Progress):
+    """Asks to stop when a step with this note has gone on for a while."""
+
+    def __init__(self, note: str) -> None:
+        self._left, self._note = 2, note
+
+    def report(self, done: float, total: float, note: str = "") -> None:
+        self._left -= note == self._note
+        if self._left == 0:
+            raise Cancelled
+
+
+def test_a_long_statement_is_cancelled_on_the_server(
+    database: ManagedPostgreSQL, folder: DataFolder
+) -> None:
+    """It would take half an hour."""
+    database.run("CREATE FUNCTION nap() RETURNS boolean LANGUAGE sql AS 'SELECT true'")
+    database.run("CREATE MATERIALIZED VIEW slow AS SELECT public.nap()")
+    database.run("CREATE OR REPLACE FUNCTION nap() RETURNS boolean LANGUAGE sql "
+                 "AS 'SELECT pg_sleep(1800) IS NULL'")  # fmt: skip
+    archive = create_backup(database.target, folder).archive
+    before = database.fingerprint()
+    progress = _StopsWhile("Making indexes and keys")
+    with pytest.raises(Cancelled, match="Nothing was changed"):
+        restore_backup(database.target, archive, folder, progress=progress)
+    assert database.fingerprint() == before
+    ours = "SELECT query FROM pg_stat_activity WHERE application_name LIKE 'ops-console %'"
+    assert database.cluster.query(ours) == []
+    assert_nothing_left(database, folder)
 
 
 def _without_sequences(found: Fingerprint) -> Fingerprint:

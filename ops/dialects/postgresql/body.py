@@ -136,7 +136,7 @@ def body_of(
 ) -> Body:
     """The body of `dump` without what stays in the database anyway; writes `listing`."""
     entries = around_extensions(entries_of(tools, dump), kept_schemas)
-    listing.write_text("\n".join(entries) + "\n", encoding="utf-8")
+    listing.write_bytes("".join(f"{line}\n" for line in entries).encode(errors="surrogateescape"))
     return Body(tools, dump, tuple(options), listing)
 
 

@@ -35,12 +35,11 @@ def archive_major(manifest: Manifest) -> int:
 
 def entries_of(tools: ClientTools, dump: Path) -> list[str]:
     """The lines of the table of contents. Raises BadArchive when it cannot be read."""
-    listed = subprocess.run(
-        [tools.pg_restore, "--list", dump], capture_output=True, text=True, check=False
-    )
+    listed = subprocess.run([tools.pg_restore, "--list", dump], capture_output=True, check=False)
     if listed.returncode != 0:
-        raise damaged(listed.stderr.strip()[:500])
-    return [line for line in listed.stdout.splitlines() if _ENTRY.match(line)]
+        raise damaged(listed.stderr.decode(errors="replace").strip()[:500])
+    told = listed.stdout.decode(errors="surrogateescape")  # names are in the archive's encoding
+    return [line for line in re.split(r"\r?\n", told) if _ENTRY.match(line)]
 
 
 def damaged(detail: str = "") -> BadArchive:

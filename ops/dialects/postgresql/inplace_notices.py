@@ -18,7 +18,8 @@ from ops.dialects.postgresql.names import quoted
 from ops.dialects.postgresql.wipe import OF_EXTENSION, OWN_SCHEMA
 
 _BYTES_A_SECOND: Final = 10 << 20
-"""Of the live database, for saving, clearing and refilling it, with some reserve."""
+"""Of the live database, while programs wait: half of what was measured (585 MB with three
+indexes in 29 s on two cores)."""
 
 _OWNED: Final = {
     "pg_namespace": ("nspowner", "oid", "x.nspname <> 'public'"),

@@ -12,6 +12,9 @@ import pytest
 from playwright.sync_api import Browser
 
 from ops import DataFolder
+from ops.installation import Installation
+from ops.settings import environment_names
+from tests import figures
 from tests.databases import KINDS, LiveDatabase
 from tests.services.chromium import running_chromium
 from tests.services.postgres import RealPostgres
@@ -21,6 +24,14 @@ from tests.services.redis import RealRedis
 def pytest_configure() -> None:
     """SIGTERM ends the tests like Ctrl-C does, so that the servers are stopped."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """The table of what was tried how often."""
+    if figures.ROWS:
+        terminalreporter.section(f"figures, seed {figures.SEED}")
+        for line in figures.lines():
+            terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")
@@ -65,9 +76,27 @@ def live(request: pytest.FixtureRequest) -> Iterator[LiveDatabase]:
     """A filled database of each kind in turn."""
     maker = next(kinds[request.param] for kinds in KINDS.values() if request.param in kinds)
     database = maker(request)
+    database.kind = request.param
     database.fill()
     yield database
     database.close()
+
+
+@pytest.fixture
+def home(
+    live: LiveDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Installation]:
+    """An installation that the processes of jobs find by the environment."""
+    for name in environment_names():
+        monkeypatch.delenv(name, raising=False)
+    # Else each job compiles all that it imports anew, which takes longer than its work.
+    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OPS_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("OPS_TARGETS__LIVE", live.url)
+    opened = Installation.open()
+    yield opened
+    opened.store.dispose()
 
 
 @pytest.fixture(scope="session")

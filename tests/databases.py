@@ -11,7 +11,7 @@ import secrets
 import sqlite3
 import subprocess
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ import psycopg2
 import pytest
 
 from ops import Target
+from tests import clients
 from tests.schemas import (
     POSTGRESQL_DRIFT,
     POSTGRESQL_FILL,
@@ -31,6 +32,8 @@ from tests.schemas import (
 from tests.services.postgres import RealPostgres
 
 Fingerprint = dict[str, object]
+Client = tuple[Any, ...]
+"""A function of `tests.clients` and its arguments."""
 
 ROLE = "ops tester"
 MANAGED_ROLE = "ops managed"
@@ -51,6 +54,10 @@ class LiveDatabase(ABC):
     name: str
     takes_foreign = True
     """Whether an archive of another console's can be tried out without touching the database."""
+    kind: str = ""
+
+    def __str__(self) -> str:
+        return self.kind or self.name
 
     @property
     def target(self) -> Target:
@@ -78,8 +85,9 @@ class LiveDatabase(ABC):
         """What happens after the backup: rows change, tables come, go and grow columns."""
 
     @abstractmethod
-    def fingerprint(self) -> Fingerprint:
-        """All content and the whole schema, so that equal means the same database."""
+    def fingerprint(self, without: Collection[str] = ()) -> Fingerprint:
+        """All content and the whole schema, so that equal means the same database;
+        `without` names tables whose rows do not count."""
 
     @abstractmethod
     def neighbours(self) -> set[str]:
@@ -93,9 +101,23 @@ class LiveDatabase(ABC):
     def close(self) -> None:
         """Remove it and its neighbours."""
 
+    @abstractmethod
+    def clients(self, logs: Path, first: int) -> list[Client]:
+        """Programs that use the database, each with its own log in the folder `logs`; each
+        `writer` commits numbers of its own to both hands, from `first` on."""
+
     def table(self, name: str) -> str:
         """The name of a table as manifests have it."""
         return name
+
+    @abstractmethod
+    def furnish(self) -> None:
+        """Add what the clients need besides the tables of `fill`, and some megabytes more."""
+
+    def imbalance(self) -> list[tuple[Any, ...]]:
+        """What the clients would never leave behind: halves of their transactions."""
+        hands = "SELECT (SELECT count(*) FROM left_hand), (SELECT count(*) FROM right_hand)"
+        return [row for row in self.rows(hands) if row[0] != row[1]]
 
 
 class SQLiteDatabase(LiveDatabase):
@@ -130,10 +152,21 @@ class SQLiteDatabase(LiveDatabase):
     def drift(self) -> None:
         self.run(SQLITE_DRIFT)
 
-    def fingerprint(self) -> Fingerprint:
+    def fingerprint(self, without: Collection[str] = ()) -> Fingerprint:
         with closing(self._open()) as connection:
-            found = fingerprint_of_file(connection)
+            found = fingerprint_of_file(connection, without)
         return {**found, "journal mode": self.rows("PRAGMA journal_mode")}
+
+    def furnish(self) -> None:
+        bulk = "bulk a CROSS JOIN bulk b WHERE b.id <= 15"
+        self.run(f"INSERT INTO bulk SELECT a.id + 1000 * b.id, a.pad FROM {bulk}")
+
+    def clients(self, logs: Path, first: int) -> list[Client]:
+        return [
+            (clients.write_sqlite, self.path, logs / "writer 1", first),
+            (clients.write_sqlite, self.path, logs / "writer 2", first + 50_000),
+            (clients.read_sqlite, self.path, logs / "reader"),
+        ]
 
     def neighbours(self) -> set[str]:
         mine = {self.path.name + end for end in ("", "-wal", "-shm", "-journal")}
@@ -154,14 +187,16 @@ class SQLiteDatabase(LiveDatabase):
         return sqlite3.connect(self.path, timeout=30, isolation_level=None)
 
 
-def fingerprint_of_file(connection: sqlite3.Connection) -> Fingerprint:
+def fingerprint_of_file(
+    connection: sqlite3.Connection, without: Collection[str] = ()
+) -> Fingerprint:
     """Content and schema of an open SQLite database, apart from its journal mode."""
     schema = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_schema").fetchall()
     found: Fingerprint = {"schema": sorted(schema, key=repr)}
     for setting in ("user_version", "application_id", "encoding", "page_size", "integrity_check"):
         found[setting] = _one(connection, f"PRAGMA {setting}")
     for kind, name, _, sql in schema:
-        if kind == "table":
+        if kind == "table" and name not in without:
             hidden = "" if "WITHOUT ROWID" in (sql or "") else "rowid, "
             rows = connection.execute(f"SELECT {hidden}* FROM {_q(name)}").fetchall()
             found[f"table {name}"] = _digest(map(repr, rows))
@@ -212,12 +247,12 @@ class PostgreSQLDatabase(LiveDatabase):
     def drift(self) -> None:
         self.run(POSTGRESQL_DRIFT)
 
-    def fingerprint(self) -> Fingerprint:
+    def fingerprint(self, without: Collection[str] = ()) -> Fingerprint:
         found: Fingerprint = {"schema": self._schema()}
         relations = """SELECT format('%I.%I', nspname, relname) FROM pg_class c
             JOIN pg_namespace n ON n.oid = relnamespace
             WHERE relkind IN ('r', 'm') AND nspname !~ '^pg_' AND nspname <> 'information_schema'"""
-        for (name,) in self.rows(relations):
+        for name in {row[0] for row in self.rows(relations)} - set(without):
             lines = [row[0] for row in self.rows(f"SELECT t::text FROM {name} t")]
             found[name] = _digest(sorted(lines))
         for (name,) in self.rows(relations.replace("'r', 'm'", "'S'")):
@@ -240,6 +275,26 @@ class PostgreSQLDatabase(LiveDatabase):
         found = re.findall(block, script, re.MULTILINE | re.DOTALL)
         return {name: rows.count("\n") for name, rows in found}
 
+    def furnish(self) -> None:
+        command = [self.cluster.bin / "pgbench", "--initialize", "--quiet", "--no-vacuum"]
+        subprocess.run(command, env=self._environment(), capture_output=True, check=True)
+
+    def clients(self, logs: Path, first: int) -> list[Client]:
+        bench = [str(self.cluster.bin / "pgbench"), "--no-vacuum", "--client=2", "--time=3600"]
+        calm = [*bench, "--rate=200"]
+        return [
+            (clients.write_postgresql, self._login(), logs / "writer", first),
+            (clients.read_postgresql, self._login(), logs / "reader"),
+            (clients.bench_postgresql, calm, self._environment(), logs / "pgbench"),
+        ]
+
+    def imbalance(self) -> list[tuple[Any, ...]]:
+        sums = """SELECT (SELECT sum(abalance) FROM pgbench_accounts),
+            (SELECT sum(tbalance) FROM pgbench_tellers),
+            (SELECT sum(bbalance) FROM pgbench_branches),
+            (SELECT coalesce(sum(delta), 0) FROM pgbench_history)"""
+        return super().imbalance() + [row for row in self.rows(sums) if len(set(row)) > 1]
+
     def close(self) -> None:
         for name in {self.name, *self.neighbours()}:
             self.cluster.query(f"DROP DATABASE IF EXISTS {_q(name)} WITH (FORCE)")
@@ -250,7 +305,7 @@ class PostgreSQLDatabase(LiveDatabase):
     def _schema(self) -> list[str]:
         """All definitions, comments and grants, as text."""
         command = [self.cluster.bin / "pg_dump", "--schema-only", "--encoding=UTF8"]
-        env = {f"PG{name.upper()}": str(value) for name, value in self._login().items()}
+        env = self._environment()
         told = subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout
         return [line for line in told.splitlines() if not re.match(r"\\(un)?restrict|--|$", line)]
 
@@ -258,6 +313,10 @@ class PostgreSQLDatabase(LiveDatabase):
         connection = psycopg2.connect(**self._login())
         connection.autocommit = True
         return connection
+
+    def _environment(self) -> dict[str, str]:
+        """The login as PostgreSQL's own programs take it."""
+        return {f"PG{name.upper()}": str(value) for name, value in self._login().items()}
 
     def _login(self) -> dict[str, Any]:
         login = {"host": "127.0.0.1", "port": self.cluster.port, "database": self.name}

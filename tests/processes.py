@@ -3,35 +3,49 @@
 from __future__ import annotations
 
 import multiprocessing
-import sqlite3
+import os
+import signal
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import suppress
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from ops import (
-    DataFolder,
-    OpsError,
-    Target,
-    create_backup,
-    prove_archive,
-    restore_backup,
-    undo_restore,
-)
-from tests.databases import WRITE_PAIR
+import psutil
+
+from ops import DataFolder, OpsError, Target, create_backup, restore_backup
 
 # A server that has imported everything forks in milliseconds; a fork of the tests themselves
 # would take their threads and connections along.
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload([__name__])
+_CONTEXT.set_forkserver_preload([__name__, "tests.clients"])
 
 
 def started(work: Callable[..., None], *arguments: Any) -> BaseProcess:
-    """`work` under way in another process."""
-    process = _CONTEXT.Process(target=work, args=arguments, daemon=True)
+    """`work` under way in another process, which leads a group of its own."""
+    process = _CONTEXT.Process(target=_lead, args=(work, *arguments), daemon=True)
     process.start()
     return process
+
+
+def _lead(work: Callable[..., None], *arguments: Any) -> None:
+    os.setsid()
+    work(*arguments)
+
+
+def of_job(job_id: str) -> psutil.Process:
+    """The process of a job that was just started."""
+    return next(
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if process.info["cmdline"] and process.info["cmdline"][-1] == job_id
+    )
+
+
+def kill_group(leader: int) -> None:
+    """SIGKILL to a process and all that it has started."""
+    with suppress(ProcessLookupError):
+        os.killpg(leader, signal.SIGKILL)
 
 
 def back_up(url: str, root: Path) -> None:
@@ -44,32 +58,3 @@ def restore(url: str, root: Path, archive: Path, trust_foreign: bool = False) ->
     target, folder = Target.parse("live", url), DataFolder(root)
     with suppress(OpsError):  # the databases tell what came of it
         restore_backup(target, archive, folder, trust_foreign=trust_foreign)
-
-
-def prove(url: str, root: Path, archive: Path) -> None:
-    """A test restore for the target `live`."""
-    with suppress(OpsError):
-        prove_archive(Target.parse("live", url), archive, DataFolder(root))
-
-
-def undo(url: str, root: Path) -> None:
-    """An undo of the target `live`'s newest restore."""
-    with suppress(OpsError):
-        undo_restore(Target.parse("live", url), DataFolder(root))
-
-
-def write_pairs(path: Path) -> None:
-    """A program that commits to a SQLite file all the time, until it is killed."""
-    while True:
-        with closing(sqlite3.connect(path, timeout=30, isolation_level=None)) as connection:
-            connection.executescript(WRITE_PAIR)
-
-
-def read_marks(path: Path, log: Path) -> None:
-    """A program that reads a SQLite file all the time and writes down what it saw."""
-    query = "SELECT min(mark), max(mark), count(*) FROM marked"
-    with log.open("w", buffering=1, encoding="utf-8") as file:
-        while True:
-            with closing(sqlite3.connect(path, timeout=30)) as connection:
-                first, last, count = connection.execute(query).fetchone()
-            print(first, last, count, file=file)

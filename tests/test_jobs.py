@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import psutil
 import pytest
 
 from ops import Catalog, create_backup
@@ -20,7 +19,7 @@ from ops.errors import Refused
 from ops.installation import Installation
 from ops.jobs import Job, State, cancel, create, get, recent, start
 from ops.recovery import unsettled
-from ops.settings import environment_names
+from tests import processes
 from tests.databases import SQLiteDatabase
 
 
@@ -31,21 +30,6 @@ def live(tmp_path: Path) -> SQLiteDatabase:
     database = SQLiteDatabase(tmp_path / "database", "wal")
     database.fill()
     return database
-
-
-@pytest.fixture
-def home(
-    live: SQLiteDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Installation]:
-    """An installation that the processes of jobs find by the environment."""
-    for name in environment_names():
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("OPS_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setenv("OPS_TARGETS__LIVE", live.url)
-    opened = Installation.open()
-    yield opened
-    opened.store.dispose()
 
 
 @pytest.fixture
@@ -71,14 +55,6 @@ def _ended(home: Installation, job_id: str) -> Job:
     return _until(home, job_id, lambda job: not job.is_active)
 
 
-def _process_of(job_id: str) -> psutil.Process:
-    return next(
-        process
-        for process in psutil.process_iter(["cmdline"])
-        if process.info["cmdline"] and process.info["cmdline"][-1] == job_id
-    )
-
-
 @contextmanager
 def _held(live: SQLiteDatabase) -> Iterator[None]:
     """Another program is writing: a restore waits, and reports that it does."""
@@ -97,7 +73,7 @@ def _waiting_restore(home: Installation, archive: Path) -> str:
 
 def test_a_job_runs_in_a_process_and_leaves_its_result(home: Installation) -> None:
     job_id = start(home, "backup", "live", "somebody", {"label": "by a job"})
-    assert _process_of(job_id).pid != os.getpid()
+    assert processes.of_job(job_id).pid != os.getpid()
     job = _ended(home, job_id)
     assert (job.state, job.share, job.who, job.error) == (State.DONE, 1, "somebody", None)
     assert job.started is not None
@@ -141,7 +117,7 @@ def test_a_killed_job_is_interrupted_and_the_next_one_runs(
     drifted = live.fingerprint()
     with _held(live):
         job_id = _waiting_restore(home, archive)
-        _process_of(job_id).kill()
+        processes.of_job(job_id).kill()
         job = _ended(home, job_id)
     assert job.state is State.INTERRUPTED
     assert job.error is not None
@@ -163,7 +139,7 @@ def test_a_cancelled_job_changes_nothing(
         if way == "the page":
             cancel(home, job_id)
         else:
-            _process_of(job_id).send_signal(signal.SIGTERM)
+            processes.of_job(job_id).send_signal(signal.SIGTERM)
         job = _ended(home, job_id)
     assert job.state is State.CANCELLED
     assert job.error is not None

@@ -1,34 +1,24 @@
-"""SIGKILL at any moment: afterwards there is the database as before or exactly the archive."""
+"""Whatever breaks a backup, a restore or an undo, at any moment: nothing is lost by it."""
 
 from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any, Final
 
 import pytest
 
-from ops import (
-    Catalog,
-    DataFolder,
-    create_backup,
-    delete_undo_point,
-    prove_archive,
-    restore_backup,
-    undo_points,
-    undo_restore,
-)
+from ops import Catalog, DataFolder, create_backup, prove_archive, undo_points
 from ops.installation import Installation
-from ops.journal import Journal, Step, journals_of
-from ops.recovery import settle_all, unsettled
-from ops.settings import Settings
-from ops.store import open_store
+from ops.journal import Step
 from tests import processes
 from tests.archives import assert_nothing_left
-from tests.databases import LiveDatabase
+from tests.databases import KINDS, LiveDatabase, PostgreSQLDatabase
+from tests.figures import SEED, in_soak, recorded
+from tests.trial import Blow, Moment, Trial, Work, recover
 
 GROW = """
 INSERT INTO bulk SELECT a.id + 1000 * b.id, a.pad FROM bulk a CROSS JOIN bulk b WHERE b.id <= 40
@@ -40,38 +30,14 @@ KILLED = -9
 
 @pytest.fixture
 def chance() -> random.Random:
-    """Other moments in every run; the seed is printed where a test fails."""
-    seed = random.randrange(1 << 32)
-    print(f"seed {seed}")
-    return random.Random(seed)
-
-
-def _recover(live: LiveDatabase, folder: DataFolder) -> None:
-    """What the console does at its start."""
-    store = open_store(folder.store_path)
-    settle_all(Installation(Settings.model_validate({}), folder, store, (live.target,)))
-    store.dispose()
-    assert not unsettled(live.target, folder)
+    """Moments that look random; figures.SEED makes others."""
+    print(f"seed {SEED}")
+    return random.Random(SEED)
 
 
 def _kill(process: BaseProcess) -> None:
     process.kill()
     process.join()
-
-
-def _newest(folder: DataFolder) -> Journal | None:
-    return next(iter(journals_of(folder, "live")), None)
-
-
-def _wait_for(folder: DataFolder, known: int, step: Step, process: BaseProcess) -> None:
-    """Until a new journal has reached the step, or the process has ended."""
-    order = list(Step)
-    while process.is_alive():
-        with suppress(FileNotFoundError):
-            found = journals_of(folder, "live")
-            if len(found) > known and order.index(found[0].step) >= order.index(step):
-                return
-        time.sleep(0.0005)
 
 
 def test_a_killed_backup_is_not_listed(
@@ -98,104 +64,94 @@ def test_a_killed_backup_is_not_listed(
     assert_nothing_left(live, folder)
 
 
-MOMENTS = (
-    (Step.STAGING, 0.0),
-    (Step.STAGING, 0.2),
-    (Step.VERIFIED, 0.0),
-    (Step.SWAPPING, 0.0),
-    (Step.SWAPPING, 0.03),
-    (Step.SWAPPING, 0.15),
-)
-"""A step of the journal, and up to how many seconds later the kill comes."""
+def kill(_live: LiveDatabase, work: Work) -> bool:
+    """End the job's processes. Whether that broke off the work."""
+    return work.kill()
 
 
-@pytest.fixture
-def archive(live: LiveDatabase, folder: DataFolder) -> Path:
-    """A backup of the live database, which has drifted since."""
-    live.run(GROW)
-    made = create_backup(live.target, folder).archive
-    live.drift()
-    return made
+def crash(live: LiveDatabase, work: Work) -> bool:
+    """End the server as a power switch would, and start it anew."""
+    assert isinstance(live, PostgreSQLDatabase)
+    live.cluster.restart()
+    return not work.is_done() if work.is_over(30) else work.kill()
 
 
-def _killed_restores(
-    live: LiveDatabase, folder: DataFolder, archive: Path, chance: random.Random
-) -> Iterator[bool]:
-    """Whether the restore was killed, each time after recovery."""
-    for step, at_most in MOMENTS:
-        known = len(journals_of(folder, "live"))
-        process = processes.started(processes.restore, live.url, folder.root, archive)
-        _wait_for(folder, known, step, process)
-        time.sleep(chance.uniform(0, at_most))
-        _kill(process)
-        _recover(live, folder)
-        assert_nothing_left(live, folder)
-        yield process.exitcode == KILLED
+ROUNDS: Final = {
+    "sqlite": (
+        (kill, Moment.RESTORE, 2, 100),
+        (kill, Moment.SWAP, 2, 90),
+        (kill, Moment.UNDO, 1, 60),
+    ),
+    "postgresql": (
+        (kill, Moment.RESTORE, 2, 200),
+        (kill, Moment.SWAP, 2, 60),
+        (kill, Moment.UNDO, 1, 50),
+        (crash, Moment.SWAP, 1, 20),
+        (crash, Moment.RESTORE, 0, 10),
+    ),
+}
+"""What happens at which moment, how often in every run of the tests and in a soak."""
+
+PART: Final = {"postgresql-18": 0.25, "postgresql-16-managed": 0.2}
+"""Kinds that differ little from another one get a part of the soak's rounds, and so does the
+way without CREATEDB, which takes longer."""
+
+Plan = Sequence[tuple[Blow, Moment, int]]
 
 
-def test_a_killed_restore_is_before_or_archive(
-    live: LiveDatabase, folder: DataFolder, archive: Path, chance: random.Random
+def _plans() -> list[Any]:
+    """For every kind all blows in one test, and again, for the soak, each by itself."""
+    few = [
+        pytest.param(kind, [(blow, moment, rounds) for blow, moment, rounds, _ in rows], id=kind)
+        for backend, rows in ROUNDS.items()
+        for kind in KINDS[backend]
+    ]
+    many = [
+        pytest.param(
+            kind,
+            [(blow, moment, in_soak(rounds * PART.get(kind, 1)))],
+            id=f"{kind}-{blow.__name__}-{moment.name.lower()}",
+            marks=pytest.mark.soak,
+        )
+        for backend, rows in ROUNDS.items()
+        for kind in KINDS[backend]
+        for blow, moment, _, rounds in rows
+    ]
+    return few + many
+
+
+def _shares(chance: random.Random, rounds: int) -> list[float]:
+    """When the blows fall; the first at once, so that one meets the work for certain."""
+    return [0.0, *(chance.uniform(0, 1.02) for _ in range(rounds - 1))][:rounds]
+
+
+@pytest.mark.parametrize(("live", "plan"), _plans(), indirect=["live"])
+def test_what_is_broken_off_loses_nothing(
+    live: LiveDatabase, home: Installation, tmp_path: Path, chance: random.Random, plan: Plan
 ) -> None:
-    before = live.fingerprint()
-    undo = restore_backup(live.target, archive, folder).undo
-    assert undo is not None
-    saved = live.fingerprint()
-    undo_restore(live.target, folder)
-    _forget_all(live, folder)
-    killed = 0
-    for was_killed in _killed_restores(live, folder, archive, chance):
-        killed += was_killed
-        now = live.fingerprint()
-        assert now in (before, saved)
-        points = undo_points(live.target, folder)
-        assert len(points) == (now == saved)
-        if points:
-            undo_restore(live.target, folder)
-            assert live.fingerprint() == before
-            _forget_all(live, folder)
-    assert killed >= 3
+    trial = Trial(live, home, tmp_path / "logs")
+    for blow, moment, rounds in plan:
+        with recorded(f"{live}: {blow.__name__} {moment}", rounds) as outcomes:
+            for share in _shares(chance, rounds):
+                outcomes += trial.round(moment, share, blow)
+            assert outcomes["broken off"] > 0 or not rounds
 
 
 def test_a_killed_test_restore_leaves_nothing(
-    live: LiveDatabase, folder: DataFolder, archive: Path, chance: random.Random
+    live: LiveDatabase, home: Installation, chance: random.Random
 ) -> None:
+    live.run(GROW)
+    archive = create_backup(home.target("live"), home.folder).archive
     before = live.fingerprint()
-    killed = 0
+    broken_off = 0
     for step, at_most in ((Step.STAGING, 0.0), (Step.STAGING, 0.2), (Step.STAGED, 0.0)):
-        known = len(journals_of(folder, "live"))
-        process = processes.started(processes.prove, live.url, folder.root, archive)
-        _wait_for(folder, known, step, process)
+        work = Work(home, "test", archive=str(archive))
+        work.reaches(step)
         time.sleep(chance.uniform(0, at_most))
-        _kill(process)
-        killed += process.exitcode == KILLED
-        _recover(live, folder)
-        assert_nothing_left(live, folder)
+        broken_off += work.kill()
+        recover(home.target("live"))
+        assert_nothing_left(live, home.folder)
         assert live.fingerprint() == before
-        assert undo_points(live.target, folder) == []
-    assert killed >= 1
-    assert prove_archive(live.target, archive, folder).ok
-
-
-def test_a_killed_undo_is_before_or_after(
-    live: LiveDatabase, folder: DataFolder, archive: Path, chance: random.Random
-) -> None:
-    states = [live.fingerprint()]
-    restore_backup(live.target, archive, folder)
-    states.append(live.fingerprint())
-    for at_most in (0.0, 0.02, 0.1):
-        known = len(journals_of(folder, "live"))
-        process = processes.started(processes.undo, live.url, folder.root)
-        _wait_for(folder, known, Step.SWAPPING, process)
-        time.sleep(chance.uniform(0, at_most))
-        _kill(process)
-        _recover(live, folder)
-        assert_nothing_left(live, folder)
-        assert live.fingerprint() in states
-        assert len(undo_points(live.target, folder)) == 1
-        undo_restore(live.target, folder)
-        assert live.fingerprint() in states
-
-
-def _forget_all(live: LiveDatabase, folder: DataFolder) -> None:
-    for point in undo_points(live.target, folder):
-        delete_undo_point(live.target, folder, point.id)
+        assert undo_points(home.target("live"), home.folder) == []
+    assert broken_off >= 1
+    assert prove_archive(home.target("live"), archive, home.folder).ok

@@ -24,9 +24,10 @@ from ops import (
 )
 from ops.dialects.sqlite import restore as restoring
 from ops.errors import Busy, Cancelled, Unavailable
-from tests import processes
+from tests import clients, processes
 from tests.archives import assert_nothing_left, unpacked_into
 from tests.databases import SQLiteDatabase
+from tests.load import mark
 
 
 @pytest.fixture(params=["wal", "delete"])
@@ -39,9 +40,12 @@ def file(request: pytest.FixtureRequest, tmp_path: Path) -> SQLiteDatabase:
 
 
 @pytest.fixture
-def two_writers(file: SQLiteDatabase) -> Iterator[None]:
+def two_writers(file: SQLiteDatabase, tmp_path: Path) -> Iterator[None]:
     """Two other programs that commit to the file all the time."""
-    writers = [processes.started(processes.write_pairs, file.path) for _ in range(2)]
+    writers = [
+        processes.started(clients.write_sqlite, file.path, tmp_path / f"writer {first}", first)
+        for first in (0, 1_000_000)
+    ]
     while file.rows("SELECT count(*) FROM right_hand")[0][0] < 5:
         time.sleep(0.01)
     yield
@@ -84,22 +88,14 @@ def test_no_commit_is_lost_by_a_restore_under_writers(
     assert file.rows("PRAGMA integrity_check") == [("ok",)]
 
 
-def _mark(file: SQLiteDatabase, mark: str, rows: int) -> None:
-    file.run(
-        "BEGIN; DROP TABLE IF EXISTS marked; CREATE TABLE marked (mark TEXT, pad BLOB);"
-        f"WITH RECURSIVE g(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM g WHERE i < {rows})"
-        f"INSERT INTO marked SELECT '{mark}', randomblob(900) FROM g; COMMIT"
-    )
-
-
 def test_a_reader_sees_the_old_or_the_new_and_nothing_between(
     file: SQLiteDatabase, folder: DataFolder, tmp_path: Path
 ) -> None:
-    _mark(file, "saved", 4000)
+    mark(file, "saved", 4000)
     archive = create_backup(file.target, folder).archive
-    _mark(file, "live", 6000)
+    mark(file, "live", 6000)
     log = tmp_path / "log"
-    reader = processes.started(processes.read_marks, file.path, log)
+    reader = processes.started(clients.read_sqlite, file.path, log)
     while not log.exists() or not log.read_text():
         time.sleep(0.01)
     restore_backup(file.target, archive, folder)
@@ -110,7 +106,7 @@ def test_a_reader_sees_the_old_or_the_new_and_nothing_between(
     reader.kill()
     reader.join()
     seen = log.read_text().splitlines()
-    assert set(seen[:-1]) == {"live live 6000", "saved saved 4000"}
+    assert set(seen[:-1]) == {"live live 6000 0", "saved saved 4000 0"}
 
 
 @pytest.mark.parametrize("page_size", [1024, 16384])

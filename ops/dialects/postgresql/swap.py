@@ -26,6 +26,12 @@ SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 WHERE datname IN (:one, :other) AND pid <> pg_backend_pid()
 """
 
+_WAIT_FOR_DISK: Final = """
+SELECT set_config('synchronous_commit', 'local', true)
+WHERE current_setting('synchronous_commit') = 'off'
+"""
+"""The journal will say that the swap is done: a crash of the server must not take it back."""
+
 _PROPERTIES: Final = """
 SELECT datconnlimit, datacl IS NULL AS plain_acl, shobj_description(oid, 'pg_database') AS comment
 FROM pg_database WHERE oid = :oid
@@ -87,6 +93,7 @@ def swap(
     ):
         run_plain(connection, "SET LOCAL lock_timeout = '10s'")
         run_plain(connection, "SET LOCAL statement_timeout = '30s'")
+        run_plain(connection, _WAIT_FOR_DISK)
         carried = _carry_over(connection, live_oid, replacement.location) if restoring else []
         for statement in (
             f"ALTER DATABASE {quoted(live)} RENAME TO {quoted(parked)}",

@@ -70,6 +70,12 @@ def _page(context: BrowserContext, console: RunningConsole) -> Page:
     return page
 
 
+def _open_watched(page: Page, address: str) -> None:
+    """Open a page and wait until it has asked for the first time whether all is well."""
+    with page.expect_response("**/api/session", timeout=SLOW):
+        page.goto(address)
+
+
 def _title(page: Page) -> Locator:
     return page.get_by_role("heading", level=1)
 
@@ -127,7 +133,7 @@ def test_a_session_that_is_over_leads_to_signing_in_and_back(
     console: RunningConsole, context: BrowserContext
 ) -> None:
     page = _page(context, console)
-    page.goto(f"{console.address}/size?db=warehouse")
+    _open_watched(page, f"{console.address}/size?db=warehouse")
     expect(_title(page)).to_have_text("Size", timeout=SLOW)
     console.tell_store("DELETE FROM sessions")
     field = page.get_by_label("Password")
@@ -145,7 +151,7 @@ def test_a_stopped_console_is_said_in_words_and_waited_for(
     gone = "The console does not answer"
     with running_console(tmp_path, port) as console:
         page = _page(context, console)
-        page.goto(console.address)
+        _open_watched(page, console.address)
         expect(page.get_by_role("button", name="Back up now")).to_be_visible(timeout=SLOW)
         expect(page.get_by_text(gone)).to_have_count(0)
     expect(page.get_by_text(gone)).to_be_visible(timeout=SLOW)

@@ -15,6 +15,7 @@ _VIEWS = _HERE / "views"
 st.set_page_config(
     page_title="Ops Console", page_icon=str(_HERE / "static" / "icon.png"), layout="wide"
 )
+watch_connection()  # before all else: who is signed out is to be led to the sign-in page
 session = signed_in()
 
 
@@ -37,7 +38,6 @@ pages = {
     "Console": [_page("settings", "Settings", ":material/settings:")],
 }
 target_picker()
-watch_connection()
 page = st.navigation(pages)
 st.set_page_config(page_title=f"{page.title} · Ops Console")
 page.run()

@@ -1,6 +1,6 @@
 """How often a thing is tried, and the table of what came of it.
 
-A soak prints one line a row at its end; OPS_SOAK_JSON names a file that gets them too.
+A soak prints one line a row at its end; SOAK_JSON names a file that gets them too.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from typing import Any, Final
 
 import pytest
 
-_SCALE: Final = float(os.environ.get("OPS_SOAK_SCALE", "1"))
+_SCALE: Final = float(os.environ.get("SOAK_SCALE", "1"))
 """The part of the soak's rounds that is run, for trying it out."""
 
-SEED: Final = int(os.environ.get("OPS_SOAK_SEED", "1"))
+SEED: Final = int(os.environ.get("SOAK_SEED", "1"))
 """Every moment and place that a test picks by chance follows from it."""
 
 ROWS: Final[list[dict[str, Any]]] = []
@@ -59,7 +59,7 @@ def _keep(
     """On disk as well, so that the row outlives a run that is broken off."""
     row = {"what": what, "rounds": rounds, "verdict": verdict, "outcomes": dict(outcomes)}
     ROWS.append({**row, "seconds": round(seconds, 1), "seed": SEED})
-    if path := os.environ.get("OPS_SOAK_JSON"):
+    if path := os.environ.get("SOAK_JSON"):
         Path(path).write_text(json.dumps(ROWS, indent=1) + "\n", encoding="utf-8")
 
 

@@ -18,6 +18,7 @@ from ops import (
     create_backup,
     dialect_of,
     get_health_report,
+    preview_restore,
     restore_backup,
     undo_restore,
 )
@@ -185,6 +186,18 @@ def test_tables_that_cannot_be_read_are_listed_with_the_grant(
         _refused_until_granted(
             database, lambda: create_backup(target, folder), r'may not read "we ird"\."Odd '
         )
+
+
+def test_a_user_that_may_not_enter_a_schema_sees_what_would_change(
+    database: PostgreSQLDatabase, folder: DataFolder
+) -> None:
+    archive = create_backup(database.target, folder).archive
+    with _role(database, "CREATEDB") as target:
+        preview = preview_restore(target, archive, folder)
+        sizes = dialect_of(target.engine).sizes(target.engine, exact=True)
+    odd = next(change for change in preview.changes if "Odd" in change.name)
+    assert (odd.exists_now, odd.now, odd.after) == (True, None, 2)
+    assert odd.name in [relation.name for relation in sizes.relations]
 
 
 def test_hidden_rows_are_refused_with_the_grant(

@@ -33,7 +33,7 @@ SELECT format('%I.%I', n.nspname, c.relname) AS name,
        format('%I.%I', n.nspname, coalesce(t.relname, c.relname)) AS owner,
        c.{_PAGES_TO_BYTES} + coalesce((SELECT o.{_PAGES_TO_BYTES} FROM pg_class o
                                        WHERE o.oid = c.reltoastrelid), 0) AS bytes,
-       CASE WHEN c.relkind = 'i' THEN NULL ELSE c.reltuples::bigint END AS rows
+       CASE WHEN c.relkind = 'i' THEN NULL ELSE c.reltuples::bigint END AS rows, c.oid
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_index i ON i.indexrelid = c.oid LEFT JOIN pg_class t ON t.oid = i.indrelid
 WHERE c.relkind IN ('r', 'm', 'i') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
@@ -43,13 +43,12 @@ ORDER BY c.relpages DESC LIMIT {_RELATIONS_SHOWN}
 _EXACT: Final = f"""
 SELECT name, kind, owner, rows,
        CASE WHEN kind = 'index' THEN pg_relation_size(oid) ELSE pg_table_size(oid) END AS bytes
-FROM (SELECT c.oid, e.* FROM ({_ESTIMATED}) e
-      JOIN pg_class c ON c.oid = CAST(e.name AS regclass)) x ORDER BY bytes DESC
+FROM ({_ESTIMATED}) e ORDER BY bytes DESC
 """
 
 _ROWS: Final = f"""
 SELECT t.name, c.reltuples::bigint AS rows
-FROM ({COUNTED_TABLES}) AS t(name) JOIN pg_class c ON c.oid = CAST(t.name AS regclass)
+FROM ({COUNTED_TABLES}) AS t(name, oid) JOIN pg_class c USING (oid)
 """
 
 _SESSIONS: Final = """

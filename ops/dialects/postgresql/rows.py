@@ -16,23 +16,23 @@ from ops.dialects.postgresql.names import quoted
 from ops.errors import PreflightRefused
 
 COUNTED_TABLES: Final = """
-SELECT format('%I.%I', n.nspname, c.relname)
+SELECT format('%I.%I', n.nspname, c.relname), c.oid
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind = 'r' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
   AND NOT EXISTS (SELECT 1 FROM pg_depend d
                   WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
 ORDER BY 1
 """
-"""Ordinary tables and partitions; what belongs to an extension is made by the extension."""
+"""Names and oids of ordinary tables and partitions; what belongs to an extension is made by the
+extension."""
 
 _STREAMED: Final = {"no_parameters": True, "stream_results": True, "max_row_buffer": 10_000}
 
 _SHAPES: Final = f"""
 SELECT t.name, a.attname, format_type(a.atttypid, a.atttypmod) AS type,
        coalesce(a.attnum = ANY (k.conkey), false) AS in_key
-FROM ({COUNTED_TABLES}) AS t(name)
-LEFT JOIN pg_attribute a ON a.attrelid = CAST(t.name AS regclass) AND a.attnum > 0
-  AND NOT a.attisdropped
+FROM ({COUNTED_TABLES}) AS t(name, oid)
+LEFT JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum > 0 AND NOT a.attisdropped
 LEFT JOIN pg_constraint k ON k.conrelid = a.attrelid AND k.contype = 'p'
 ORDER BY t.name, a.attnum
 """
@@ -57,7 +57,7 @@ class _Rows(RowSource):
 
 def _mark(columns: tuple[str, ...]) -> str:
     names = ", ".join(quoted(column) for column in columns)
-    return f"hashtextextended(CAST(ROW({names}) AS text), 0)"
+    return f'hashtextextended(CAST(ROW({names}) AS text) COLLATE "C", 0)'
 
 
 def shapes(connection: Connection) -> dict[str, TableShape]:

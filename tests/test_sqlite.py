@@ -253,3 +253,14 @@ def test_a_folder_that_is_gone_is_said_in_words(folder: DataFolder, tmp_path: Pa
     archive = create_backup(other.target, folder).archive
     with pytest.raises(Unavailable, match="folder of the database file"):
         restore_backup(gone.target, archive, folder)
+
+
+def test_a_file_that_makes_others_wait_long_says_so_before(
+    file: SQLiteDatabase, folder: DataFolder
+) -> None:
+    archive = create_backup(file.target, folder).archive
+    told = [notice.message for notice in preview_restore(file.target, archive, folder).notices]
+    assert not any("have to wait" in message for message in told)
+    file.run("INSERT INTO bulk VALUES (100000, zeroblob(400 << 20))")
+    told = [notice.message for notice in preview_restore(file.target, archive, folder).notices]
+    assert any("have to wait for up to 5 seconds" in message for message in told)

@@ -12,6 +12,7 @@ from console.context import console
 from console.ui.parts.announce import announce
 from console.ui.parts.errors import guarded, show_error
 from console.ui.parts.session import signed_in
+from console.ui.parts.trial import draw_trial
 from console.ui.parts.words import ago, plain, size
 from ops import jobs
 from ops.checks.words import duration, many
@@ -22,6 +23,7 @@ _NAMES = {
     "backup": "Backup",
     "restore": "Restore",
     "undo": "Undo",
+    "test": "Test restore",
     "compare": "Comparison",
     "beside": "Bringing a backup to life",
 }
@@ -90,10 +92,14 @@ def _running(target: Target, job_id: str) -> None:
 def _ended(job: Job) -> None:
     name = _NAMES.get(job.kind, job.kind)
     when = ago(job.ended or job.created)
-    if job.state is State.DONE:
+    if job.state is State.DONE and job.kind == "test":
+        draw_trial(job.result or {}, when)
+    elif job.state is State.DONE:
         st.success(f"**{name} finished {when}.** {_outcome(job)}", icon=":material/check_circle:")
         for note in (job.result or {}).get("notes", []):
             st.info(plain(note))
+        if proof := (job.result or {}).get("proof"):
+            draw_trial(proof, when)
     elif job.state is State.CANCELLED:
         st.info(f"{name} was stopped {when}. Nothing was changed.", icon=":material/cancel:")
     else:

@@ -35,7 +35,7 @@ def draw() -> None:
         heading(name, target)
         if target.is_demo:
             _explain_demo()
-        if unsettled(target, console().folder):
+        if unsettled(target, console().folder) and not is_busy(target):
             st.error(
                 "A restore was interrupted, and how it ended is not settled yet. Open the Restore "
                 "page: it finds out, or asks you. Nothing else is restored before that.",

@@ -165,7 +165,7 @@ def command_test(arguments: list[str]) -> int:
 
 def command_soak(arguments: list[str]) -> int:
     prepare("dev")
-    pytest = [program(VENV, "python"), "-m", "pytest", "-m", "soak", "--timeout", "0"]
+    pytest = [program(VENV, "python"), "-m", "pytest", "-m", "soak or figure", "--timeout", "0"]
     return become(*pytest, *(arguments or ["tests"]))
 
 

@@ -8,7 +8,7 @@ import logging
 from ops.catalog import Catalog
 from ops.datafolder import DataFolder
 from ops.dialects import dialect_of
-from ops.dialects.base import Stuck
+from ops.dialects.base import Replacement, Stuck
 from ops.errors import Busy, NeedsHuman, OpsError, Refused
 from ops.installation import Installation
 from ops.journal import Journal, journals_of
@@ -55,6 +55,23 @@ def settle_target(target: Target, folder: DataFolder) -> None:
             for used in journals:
                 if used.id == journal.source and used.undo is not None:
                     use_up(target, used)
+
+
+def roll_back(target: Target, journal: Journal, replacement: Replacement | None) -> None:
+    """Remove what broken off work has left beside the live database.
+
+    What cannot be done now, such as on a server that is down, stays unsettled, and is done
+    before anything else begins.
+    """
+    dialect = dialect_of(target.engine)
+    try:
+        if replacement is not None and journal.verb != "undo":
+            # Before the journal is written: on a full disk it makes the room for it.
+            dialect.discard(target.engine, replacement)
+        if not journal.is_settled:
+            dialect.settle(target.engine, journal)
+    except OpsError as error:
+        log.warning("%s: not cleaned up yet: %s %s", target.name, error.message, error.detail)
 
 
 def look_stuck(target: Target, folder: DataFolder) -> tuple[Journal, Stuck] | None:

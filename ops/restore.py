@@ -22,7 +22,7 @@ from ops.journal import Journal, Step, journals_of
 from ops.locks import target_lock
 from ops.progress import SILENT, Progress
 from ops.proof import compare_tables
-from ops.recovery import settle_target
+from ops.recovery import roll_back, settle_target
 from ops.staging import admit, bring_to_life, is_foreign
 from ops.target import Target
 from ops.undo import BESIDE, UNDO_DAYS, UndoPoint, point_of, use_up
@@ -194,8 +194,5 @@ def _is_done_after_all(
             ) from unsure
         if journal.is_done:
             return True
-    elif not journal.is_settled:
-        journal.advance(Step.ROLLED_BACK)
-    if replacement is not None and journal.verb == "restore":
-        dialect.discard(target.engine, replacement)
+    roll_back(target, journal, replacement)
     return False

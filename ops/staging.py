@@ -20,7 +20,7 @@ from ops.journal import Journal, Step
 from ops.locks import target_lock
 from ops.progress import Progress
 from ops.proof import ComparedTable, compare_tables
-from ops.recovery import settle_target
+from ops.recovery import roll_back, settle_target
 from ops.target import Target
 
 
@@ -143,6 +143,4 @@ def staged_archive(
             raise
         finally:
             if not journal.is_settled:
-                if replacement is not None:
-                    dialect.discard(target.engine, replacement)
-                journal.advance(Step.ROLLED_BACK)
+                roll_back(target, journal, replacement)

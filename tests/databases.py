@@ -277,7 +277,7 @@ class PostgreSQLDatabase(LiveDatabase):
 
     def furnish(self) -> None:
         command = [self.cluster.bin / "pgbench", "--initialize", "--quiet", "--no-vacuum"]
-        subprocess.run(command, env=self._environment(), capture_output=True, check=True)
+        subprocess.run(command, env=self.environment(), capture_output=True, check=True)
 
     def clients(self, logs: Path, first: int) -> list[Client]:
         bench = [str(self.cluster.bin / "pgbench"), "--no-vacuum", "--client=2", "--time=3600"]
@@ -285,7 +285,7 @@ class PostgreSQLDatabase(LiveDatabase):
         return [
             (clients.write_postgresql, self._login(), logs / "writer", first),
             (clients.read_postgresql, self._login(), logs / "reader"),
-            (clients.bench_postgresql, calm, self._environment(), logs / "pgbench"),
+            (clients.bench_postgresql, calm, self.environment(), logs / "pgbench"),
         ]
 
     def imbalance(self) -> list[tuple[Any, ...]]:
@@ -305,7 +305,7 @@ class PostgreSQLDatabase(LiveDatabase):
     def _schema(self) -> list[str]:
         """All definitions, comments and grants, as text."""
         command = [self.cluster.bin / "pg_dump", "--schema-only", "--encoding=UTF8"]
-        env = self._environment()
+        env = self.environment()
         told = subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout
         return [line for line in told.splitlines() if not re.match(r"\\(un)?restrict|--|$", line)]
 
@@ -314,7 +314,7 @@ class PostgreSQLDatabase(LiveDatabase):
         connection.autocommit = True
         return connection
 
-    def _environment(self) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
         """The login as PostgreSQL's own programs take it."""
         return {f"PG{name.upper()}": str(value) for name, value in self._login().items()}
 

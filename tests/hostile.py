@@ -243,3 +243,45 @@ MANIFESTS: dict[str, bytes | dict[str, Any]] = {
     "no tables": {"tables": None},
     "too large": b'{"label": "' + b"x" * (17 << 20) + b'"}',
 }
+
+_REASONS: dict[str, tuple[str, ...]] = {
+    "not a ZIP made by a backup": ("empty file", "not a zip", "empty zip", "prefix"),
+    "a file whose name is a path": (
+        *("path up", "path down", "absolute path", "drive", "backslash", "NUL in name"),
+        *("line end in name", "hidden name", "long name", "name is only a suffix"),
+        "folder by name",
+    ),
+    "a link or a folder instead of a file": ("link", "folder", "device"),
+    "two files of the same name": ("same name by case", "two manifests"),
+    "does not hold exactly one database": (
+        *("two databases", "databases of two kinds", "extra entry", "no database"),
+    ),
+    "has no description": ("no manifest",),
+    "contradicts itself": ("kind contradicts", "unknown entry in the manifest"),
+    "content is not what was saved": ("other content than promised",),
+    "has not the size that was saved": (
+        *("less content than promised", "smaller than declared", "larger than declared"),
+    ),
+    "packed in a way that backups are not": ("bzip2", "lzma", "zstd", "unknown method"),
+    "protected by a password": ("encrypted",),
+    "unpacks to far more": ("bomb", "declares more than any disk has"),
+    "damaged and cannot be read": (
+        *("wrong checksum", "name differs in the directory", "directory larger than the file"),
+        *("zip64 record at the end of the world", "zip64 record beyond the file"),
+        *("zip64 record missing", "zip64 directory before the file"),
+    ),
+    "overlap or hide something": (
+        *("overlapping entries", "a zip before the zip", "directory beyond the file"),
+    ),
+    "something attached behind": ("short trailer", "comment that hides an end"),
+    "its end is missing": ("long trailer",),
+    "more files than a backup does": (
+        *("65,000 entries", "65,000 entries that say they are two", "says it has 60,000 entries"),
+        *("zip64 with 2^63 entries", "zip64 with an endless directory"),
+    ),
+}
+
+
+def reason_of(name: str) -> str:
+    """What the refusal of a hostile ZIP must say."""
+    return next(reason for reason, names in _REASONS.items() if name in names)

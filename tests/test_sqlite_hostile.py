@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import struct
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -54,6 +55,12 @@ def _broken_schema(path: Path) -> bytes:
     return path.read_bytes()
 
 
+def _wrong_free_list(path: Path) -> bytes:
+    """It claims that a page of a table is free (file format 1.3: bytes 32 to 40)."""
+    whole = path.read_bytes()
+    return whole[:32] + struct.pack(">II", 2, 1) + whole[40:]
+
+
 def _foreign(content: bytes, tmp_path: Path, **values: object) -> Path:
     manifest = json.dumps(described("x.db", content, **values)).encode()
     return packed(tmp_path / "foreign.zip", {"x.db": content, "manifest.json": manifest})
@@ -68,7 +75,7 @@ def _content(file: SQLiteDatabase) -> Path:
 
 @pytest.mark.parametrize(
     "spoil",
-    [_not_a_database, _no_magic, _empty, _broken_pages, _cut, _broken_schema],
+    [_not_a_database, _no_magic, _empty, _broken_pages, _cut, _broken_schema, _wrong_free_list],
 )
 def test_a_hostile_database_is_refused(
     file: SQLiteDatabase, folder: DataFolder, tmp_path: Path, spoil: Callable[[Path], bytes]

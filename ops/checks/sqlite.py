@@ -14,7 +14,7 @@ from sqlalchemy import Engine
 from ops.checks.base import CannotCheck, Check, Context
 from ops.checks.sqlite_contents import CHECKS as CONTENTS
 from ops.checks.sqlite_place import CHECKS as PLACE
-from ops.dialects.sqlite.connect import file_of, reading
+from ops.dialects.sqlite.connect import bytes_of, file_of, reading
 
 _SECONDS_PER_QUESTION: Final = 2.0
 _STEPS_BETWEEN_LOOKS: Final = 10_000
@@ -33,12 +33,11 @@ def open_context(engine: Engine) -> Iterator[Context]:
     with reading(path, timeout=1) as connection:
         connection.row_factory = sqlite3.Row
         connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-        side_file = path.with_name(path.name + "-wal")
         facts = {
             "path": path,
             "engine": engine,
             "file_bytes": path.stat().st_size,
-            "wal_bytes": side_file.stat().st_size if side_file.exists() else 0,
+            "wal_bytes": bytes_of(path.with_name(path.name + "-wal")),
         }
         yield Context(partial(_ask, connection), facts)
 

@@ -317,7 +317,7 @@ class Dialect(ABC):
         not be, look whether it can be put in place at once.
 
         Commands in a `foreign` one must not reach more than what is staged, as far as can be.
-        Raises BadArchive, ToolFailed, Cancelled; nothing stays behind then.
+        Raises BadArchive, ToolFailed, Cancelled; `settle` then removes what was begun.
         """
 
     @abstractmethod

@@ -122,11 +122,7 @@ class PostgreSQL(Dialect):
     ) -> Replacement:
         if inplace.is_needed(engine):
             return inplace.stage(engine, dump, manifest, journal)
-        try:
-            return staging.stage(engine, dump, manifest, journal, progress, foreign=foreign)
-        except BaseException:
-            staging.drop_staged(engine, journal)
-            raise
+        return staging.stage(engine, dump, manifest, journal, progress, foreign=foreign)
 
     def count_rows(
         self, engine: Engine, staged: Replacement, *, checksums: bool = False

@@ -10,7 +10,7 @@ from typing import Final
 
 from ops.archive.manifest import TableRows
 from ops.dialects.base import Notice, NoticeLevel, Snapshot, with_columns
-from ops.dialects.sqlite.connect import SIDE_FILES, reading, translated, writing
+from ops.dialects.sqlite.connect import SIDE_FILES, bytes_of, reading, translated, writing
 from ops.dialects.sqlite.rows import as_shapes
 from ops.dialects.sqlite.wary import count_tables, shapes
 from ops.progress import Progress
@@ -38,7 +38,7 @@ def notices(path: Path, workspace: Path) -> list[Notice]:
 def total_bytes(path: Path) -> int:
     """The database file with its side files."""
     files = [path, *(path.with_name(path.name + end) for end in SIDE_FILES)]
-    return sum(file.stat().st_size for file in files if file.exists())
+    return sum(bytes_of(file) for file in files)
 
 
 def dump(path: Path, into: Path, progress: Progress, *, checksums: bool) -> Snapshot:

@@ -33,6 +33,14 @@ def file_of(engine: Engine) -> Path:
     return Path(name).absolute()
 
 
+def bytes_of(path: Path) -> int:
+    """The size of a file; 0 where there is none. A side file may go at any moment."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
 @contextmanager
 def reading(
     path: Path, *, frozen: bool = False, timeout: float = 5

@@ -9,7 +9,7 @@ from typing import Final
 
 from ops.dialects.base import LiveRows, RelationSize, SizeReport
 from ops.dialects.sqlite.backup import total_bytes
-from ops.dialects.sqlite.connect import SIDE_FILES, reading
+from ops.dialects.sqlite.connect import SIDE_FILES, bytes_of, reading
 from ops.dialects.sqlite.wary import count_rows, quoted, shapes
 
 READ_WHOLE_LIMIT: Final = 128 << 20
@@ -79,8 +79,7 @@ def health_details(path: Path) -> dict[str, object]:
         names = ("page_size", "page_count", "freelist_count", "journal_mode", "user_version")
         details: dict[str, object] = {name: _value(connection, name) for name in names}
     for end in SIDE_FILES:
-        side = path.with_name(path.name + end)
-        details[f"file{end}_bytes"] = side.stat().st_size if side.exists() else 0
+        details[f"file{end}_bytes"] = bytes_of(path.with_name(path.name + end))
     details["file_bytes"] = path.stat().st_size
     details["sqlite_version"] = sqlite3.sqlite_version
     return details

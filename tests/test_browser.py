@@ -93,6 +93,8 @@ def test_back_up_download_lose_upload_restore_undo(
         assert file.testzip() is None
         assert "manifest.json" in file.namelist()
 
+    _test_restore(page)
+
     query("DELETE FROM receipts WHERE id > 10")
     _upload_and_restore(page, console, archive, name)
     assert query("SELECT count(*), max(what) FROM receipts")[0][0] == 5000
@@ -120,6 +122,15 @@ def _download(page: Page, console: RunningConsole, folder: Path) -> Path:
     kept = list((console.data / "backups" / "main").glob("*.zip"))
     assert [target.read_bytes()] == [path.read_bytes() for path in kept]
     return target
+
+
+def _test_restore(page: Page) -> None:
+    """On the Backups page, where the download left it."""
+    expect(page.get_by_text("Read back whole on")).to_be_visible(timeout=SLOW)
+    page.get_by_role("button", name="Test restore").click()
+    expect(page.get_by_text("came back with exactly their 5,000 rows")).to_be_visible(timeout=SLOW)
+    expect(page.get_by_text("Test restore passed")).to_be_visible()
+    expect(page.get_by_text("1 of 1 tables exact")).to_be_visible()
 
 
 def _upload_and_restore(page: Page, console: RunningConsole, archive: Path, name: str) -> None:

@@ -12,12 +12,13 @@ import streamlit as st
 from console.context import console
 from console.ui.parts.errors import guarded, show_error
 from console.ui.parts.session import signed_in
+from console.ui.parts.trial import draw_trial
 from console.ui.parts.words import ago, plain, size, span
 from ops import jobs
 from ops.jobs import Job, State
 from ops.target import Target
 
-_NAMES = {"backup": "Backup", "restore": "Restore", "undo": "Undo"}
+_NAMES = {"backup": "Backup", "restore": "Restore", "test": "Test restore", "undo": "Undo"}
 _SHOW_ENDED_SECONDS = 15 * 60
 
 
@@ -34,7 +35,7 @@ def is_busy(target: Target) -> bool:
     return any(job.is_active for job in jobs.recent(console(), target.name, limit=3))
 
 
-def job_panel(target: Target, kinds: tuple[str, ...] = ("backup", "restore", "undo")) -> None:
+def job_panel(target: Target, kinds: tuple[str, ...] = tuple(_NAMES)) -> None:
     """The newest job of this target: live while it runs, its outcome for a while after."""
     found = [job for job in jobs.recent(console(), target.name, limit=5) if job.kind in kinds]
     if not found:
@@ -68,10 +69,14 @@ def _running(target: Target, job_id: str) -> None:
 def _ended(job: Job) -> None:
     name = _NAMES.get(job.kind, job.kind)
     when = ago(job.ended or job.created)
-    if job.state is State.DONE:
+    if job.state is State.DONE and job.kind == "test":
+        draw_trial(job.result or {}, when)
+    elif job.state is State.DONE:
         st.success(f"**{name} finished {when}.** {_outcome(job)}", icon=":material/check_circle:")
         for note in (job.result or {}).get("notes", []):
             st.info(plain(note))
+        if proof := (job.result or {}).get("proof"):
+            draw_trial(proof, when)
     elif job.state is State.CANCELLED:
         st.info(f"{name} was stopped {when}. Nothing was changed.", icon=":material/cancel:")
     else:

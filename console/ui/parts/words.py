@@ -38,6 +38,14 @@ def local(moment: datetime | float) -> str:
     return f"{when.astimezone(UTC) - timedelta(minutes=zone):%a %d %b %Y, %H:%M}"
 
 
+def day(moment: datetime) -> str:
+    """The day of a moment in the person's time zone, like "Sunday 22 Nov"; with the year, where
+    it is another than this one."""
+    there = moment.astimezone(UTC) - timedelta(minutes=st.context.timezone_offset or 0)
+    year = f" {there:%Y}" if there.year != datetime.now(UTC).year else ""
+    return f"{there:%A} {there.day} {there:%b}{year}"
+
+
 def plain(text: str) -> str:
     """`text` from outside (a label, a table's name) without a meaning in Markdown."""
     return "".join(f"\\{sign}" if sign in r"\`*_{}[]()#+-.!|~$:<>&" else sign for sign in text)

@@ -1,4 +1,4 @@
-"""Backups: make, download, name and delete them."""
+"""Backups: make, download, test, name and delete them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import streamlit as st
 from console.context import console
 from console.ui.parts.errors import guarded
 from console.ui.parts.jobs import is_busy, job_panel, start_job
+from console.ui.parts.proof import badge, proof_choice, test_button
 from console.ui.parts.session import current_target, signed_in
 from console.ui.parts.words import ago, count, local, plain, size
 from ops import Catalog, CatalogEntry
@@ -28,9 +29,10 @@ def draw() -> None:
         entries = Catalog(console().folder, target.name).entries()
         if not entries:
             st.info("There is no backup yet. The button above makes the first.")
+        busy = is_busy(target)
         shown = st.session_state.get("shown_backups", _SHOWN)
         for entry in entries[:shown]:
-            _entry(target, entry)
+            _entry(target, entry, busy)
         if len(entries) > shown and st.button(f"Show {len(entries) - shown} older"):
             st.session_state["shown_backups"] = len(entries)
             st.rerun()
@@ -47,14 +49,15 @@ def _make(target: Target) -> None:
             max_chars=200,
             placeholder="before the price update",
         )
+        checking = proof_choice()
         busy = is_busy(target)
         if st.form_submit_button(
             "Back up now", type="primary", icon=":material/archive:", disabled=busy
         ):
-            start_job("backup", target, {"label": label})
+            start_job("backup", target, {"label": label, **checking})
 
 
-def _entry(target: Target, entry: CatalogEntry) -> None:
+def _entry(target: Target, entry: CatalogEntry, busy: bool) -> None:
     with st.container(border=True):
         title = plain(entry.label) if entry.label else plain(entry.name)
         st.markdown(f"**{title}**")
@@ -62,8 +65,11 @@ def _entry(target: Target, entry: CatalogEntry) -> None:
             st.error(f"Not usable as a backup: {plain(entry.problem)}", icon=":material/error:")
         else:
             st.caption(_facts(entry))
+        badge(entry)
         with st.container(horizontal=True, vertical_alignment="center"):
             st.html(_download_link(target, entry), width="content")
+            if entry.manifest is not None:
+                test_button(target, entry, busy)
             if st.button("Rename", key=f"rename-{entry.name}", icon=":material/edit:"):
                 _rename(target, entry)
             if st.button("Delete", key=f"delete-{entry.name}", icon=":material/delete:"):

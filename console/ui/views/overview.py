@@ -33,7 +33,7 @@ def draw() -> None:
         st.title(plain(name))
         if target.is_demo:
             _explain_demo()
-        if unsettled(target, console().folder):
+        if unsettled(target, console().folder) and not is_busy(target):
             st.error(
                 "A restore was interrupted and could not be settled yet. It is settled as soon "
                 "as the database answers and before anything else is restored.",

@@ -197,8 +197,11 @@ class Catalog:
         note = _note_of(path)
         draft = note.with_suffix(".part")
         text = _read_note(path).model_copy(update=values).model_dump_json(exclude_none=True)
-        draft.write_text(text, encoding="utf-8")
-        replace_durably(draft, note)
+        try:
+            draft.write_text(text, encoding="utf-8")
+            replace_durably(draft, note)
+        finally:
+            draft.unlink(missing_ok=True)  # there is one still where the disk is full
 
 
 class _Note(BaseModel):

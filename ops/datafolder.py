@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -10,7 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ops.errors import SettingsError
+from ops.errors import DiskFull, SettingsError
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class DataFolder:
@@ -86,7 +89,8 @@ class DataFolder:
         self.clear_workspaces(target)
         path = Path(tempfile.mkdtemp(prefix=f"{purpose}-", dir=self._work(target)))
         try:
-            yield path
+            with disk_in_words():
+                yield path
         finally:
             shutil.rmtree(path, ignore_errors=True)
 
@@ -100,6 +104,21 @@ class DataFolder:
     def free_bytes(self) -> int:
         """Bytes that may still be written on the data folder's disk."""
         return shutil.disk_usage(self.root).free
+
+
+@contextmanager
+def disk_in_words() -> Iterator[None]:
+    """Raise DiskFull where the system says that a file finds no more room."""
+    try:
+        yield
+    except OSError as cause:
+        if cause.errno not in _NO_ROOM:
+            raise
+        raise DiskFull(
+            "The disk of the data folder is full, so the work was stopped.",
+            "Make room there, for example by deleting old backups, then start it again.",
+            detail=str(cause),
+        ) from cause
 
 
 def safe_name(text: str) -> str:

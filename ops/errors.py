@@ -3,6 +3,7 @@
     OpsError                      says what happened, what it means, what to do
     ├── SettingsError             the console cannot start as it is configured
     ├── Unavailable               a server or file could not be reached
+    ├── DiskFull                  the console's own disk has no more room
     ├── Refused                   asked for, looked at, not done: nothing was changed
     │   ├── BadArchive            the file is not a backup that can be trusted
     │   │   ├── NotABackup        nor ever was one
@@ -53,6 +54,10 @@ class SettingsError(OpsError):
 
 class Unavailable(OpsError):
     """The database, Redis or a file cannot be reached."""
+
+
+class DiskFull(OpsError):
+    """The disk of the data folder has no more room."""
 
 
 class Refused(OpsError):

@@ -17,7 +17,7 @@ from enum import StrEnum
 from pathlib import Path
 from secrets import token_hex
 
-from ops.datafolder import DataFolder, replace_durably
+from ops.datafolder import DataFolder, disk_in_words, replace_durably
 from ops.errors import NeedsHuman
 
 Fact = str | int
@@ -75,12 +75,19 @@ class Journal:
         return journal
 
     def advance(self, step: Step, **facts: Fact) -> None:
-        """Durably note that `step` begins (or, for DONE and ROLLED_BACK, is reached)."""
-        self.step = step
+        """Durably note that `step` begins (or, for DONE and ROLLED_BACK, is reached).
+
+        Raises DiskFull; the step is then the former one.
+        """
+        former, self.step = self.step, step
         self.facts.update(facts)
         if step in SETTLED:
             self.ended_at = _now()
-        self.write()
+        try:
+            self.write()
+        except BaseException:
+            self.step = former  # what is not on disk was not noted
+            raise
 
     def keep_undo(self, location: str, size_bytes: int, days: int) -> None:
         """Note the undo point, without writing; the next `advance` does."""
@@ -113,8 +120,9 @@ class Journal:
         data = asdict(self)
         del data["path"]
         draft = self.path.with_suffix(".part")
-        draft.write_text(json.dumps(data, indent=1), encoding="utf-8")
-        replace_durably(draft, self.path)
+        with disk_in_words():
+            draft.write_text(json.dumps(data, indent=1), encoding="utf-8")
+            replace_durably(draft, self.path)
 
     @classmethod
     def read(cls, path: Path) -> Journal:

@@ -17,7 +17,7 @@ from ops.archive.manifest import Manifest, TableRows
 from ops.datafolder import DataFolder
 from ops.dialects import dialect_of
 from ops.dialects.base import Dialect, Replacement
-from ops.errors import Busy, NeedsHuman, OpsError, Refused, Unavailable
+from ops.errors import Busy, DiskFull, NeedsHuman, OpsError, Refused, Unavailable
 from ops.journal import Journal, Step, journals_of
 from ops.locks import target_lock
 from ops.progress import SILENT, Progress
@@ -184,7 +184,7 @@ def _is_done_after_all(
     if journal.step is Step.SWAPPING:
         try:
             dialect.settle(target.engine, journal)
-        except (Busy, Unavailable) as unsure:
+        except (Busy, DiskFull, Unavailable) as unsure:
             raise OpsError(
                 "The restore was interrupted in its last step, and the database does not say "
                 "yet whether it is in place.",

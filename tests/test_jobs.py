@@ -18,9 +18,12 @@ from ops import Catalog, create_backup
 from ops.errors import Refused
 from ops.installation import Installation
 from ops.jobs import Job, State, cancel, create, get, recent, start
+from ops.jobs.work import WORK
+from ops.progress import SILENT
 from ops.recovery import unsettled
 from tests import processes
 from tests.databases import SQLiteDatabase
+from tests.test_contract import Notes
 
 
 @pytest.fixture
@@ -82,6 +85,18 @@ def test_a_job_runs_in_a_process_and_leaves_its_result(home: Installation) -> No
     assert job.result is not None
     (entry,) = Catalog(home.folder, "live").entries()
     assert (job.result["archive"], entry.label) == (str(entry.path), "by a job")
+
+
+def test_a_backup_is_kept_whatever_comes_of_its_test(home: Installation) -> None:
+    params = {"prove": "full", "checksums": True}
+    tried = WORK["backup"](home, "live", params, SILENT)
+    assert (tried["proof"]["ok"], tried["notes"]) == (True, [])
+    stopped = WORK["backup"](home, "live", params, Notes("Comparing with what was saved"))
+    assert stopped["proof"] is None
+    assert stopped["notes"] == ["The backup was made and is kept; its test restore was stopped."]
+    names = {entry.name: entry.tested for entry in Catalog(home.folder, "live").entries()}
+    assert names.pop(Path(tried["archive"]).name) is not None
+    assert names == {Path(stopped["archive"]).name: None}
 
 
 def test_progress_is_seen_while_it_runs(
@@ -146,6 +161,15 @@ def test_a_cancelled_job_changes_nothing(
     assert "Nothing was changed." in job.error["error"]
     assert live.fingerprint() == drifted
     assert not unsettled(home.target("live"), home.folder)
+
+
+def test_a_test_restore_as_a_job(home: Installation, live: SQLiteDatabase, archive: Path) -> None:
+    drifted = live.fingerprint()
+    job = _ended(home, start(home, "test", "live", "somebody", {"archive": str(archive)}))
+    assert job.state is State.DONE
+    assert job.result is not None
+    assert job.result["ok"]
+    assert live.fingerprint() == drifted
 
 
 def test_a_job_that_fails_says_why(home: Installation, tmp_path: Path) -> None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -79,22 +77,10 @@ def _dress(database: PostgreSQLDatabase) -> None:
         database.cluster.query(line.replace("{db}", f'"{database.name}"'))
 
 
-@contextmanager
-def _tablespace(cluster: RealPostgres) -> Iterator[str]:
-    name, place = f"space_{secrets.token_hex(3)}", cluster.folder / secrets.token_hex(4)
-    place.mkdir()
-    owner = cluster.data.stat()
-    os.chown(place, owner.st_uid, owner.st_gid)
-    cluster.query(f"CREATE TABLESPACE {name} LOCATION '{place}'")
-    cluster.query(f"GRANT CREATE ON TABLESPACE {name} TO PUBLIC")
-    yield name
-    cluster.query(f"DROP TABLESPACE {name}")
-
-
 def test_everything_that_hangs_on_the_name_is_carried_over(
     pg: RealPostgres, tmp_path: Path
 ) -> None:
-    with _tablespace(pg) as space:
+    with pg.tablespace(pg.folder / secrets.token_hex(4)) as space:
         for form in FORMS[pg.major]:
             folder = DataFolder(tmp_path / secrets.token_hex(4))
             options = f"{form} TABLESPACE {space}"

@@ -21,6 +21,7 @@ from typing import Final
 
 from ops.archive.manifest import MANIFEST_LIMIT, MANIFEST_NAME, EntryProof, Manifest, parse_manifest
 from ops.archive.writer import CHUNK
+from ops.datafolder import disk_in_words
 from ops.errors import BadArchive, NotABackup, PreflightRefused
 from ops.progress import SILENT, Progress
 
@@ -89,7 +90,7 @@ def extract_entry(archive: Archive, into: Path, progress: Progress = SILENT) -> 
     Raises:
         BadArchive: damaged, or not what the manifest promises; `into` is removed.
         PreflightRefused: larger than the disk's free space.
-        Cancelled: `into` is removed.
+        Cancelled, DiskFull: `into` is removed.
     """
     room = shutil.disk_usage(into.parent).free
     if archive.entry_size > room * 0.9:
@@ -98,7 +99,8 @@ def extract_entry(archive: Archive, into: Path, progress: Progress = SILENT) -> 
             f"It unpacks to {archive.entry_size:,} bytes; {room:,} are free.",
         )
     try:
-        _extract(archive, into, progress)
+        with disk_in_words():
+            _extract(archive, into, progress)
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as cause:
         into.unlink(missing_ok=True)
         raise _damaged(str(cause)) from None

@@ -9,8 +9,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +80,17 @@ class RealPostgres:
             with connection.cursor() as cursor:
                 cursor.execute(statement, values or None)
                 return cursor.fetchall() if cursor.description else []
+
+    @contextmanager
+    def tablespace(self, place: Path) -> Iterator[str]:
+        """A tablespace in the new folder `place`, in which everybody may create."""
+        name = f"space_{secrets.token_hex(3)}"
+        place.mkdir()
+        self._give_away(place)
+        self.query(f"CREATE TABLESPACE {name} LOCATION '{place}'")
+        self.query(f"GRANT CREATE ON TABLESPACE {name} TO PUBLIC")
+        yield name
+        self.query(f"DROP TABLESPACE {name}")
 
     def restart(self, *, immediate: bool = True) -> None:
         """Restart on the same port; `immediate` is a crash and the recovery from it."""

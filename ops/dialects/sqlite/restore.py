@@ -20,7 +20,7 @@ from ops.dialects.base import Notice, NoticeLevel, Replacement
 from ops.dialects.sqlite.backup import copy_file, total_bytes
 from ops.dialects.sqlite.connect import SIDE_FILES, cannot_open, reading, writing
 from ops.dialects.sqlite.inspect import inspect
-from ops.errors import Busy, NeedsHuman, Refused, Unavailable
+from ops.errors import Busy, NeedsHuman, OpsError, Refused, ToolFailed, Unavailable
 from ops.journal import Journal, Step
 from ops.programs import run
 from ops.progress import Progress
@@ -242,14 +242,7 @@ class _Writer:
         if self._in_wal:
             copy_file(self._live, draft)
         else:
-            # In another process: closing the live file in this one would drop the
-            # POSIX locks that SQLite holds on it.
-            copy = "import shutil, sys; shutil.copyfile(sys.argv[1], sys.argv[2])"
-            run(
-                [sys.executable, "-I", "-c", copy, self._live, draft],
-                env=os.environ,
-                watch=lambda: None,
-            )
+            _copy_in_another_process(self._live, draft)
         # Nobody can change it any more; before the lock, another program could.
         self._journal.advance(Step.SWAPPING, cookie=self._locked_cookie(draft))
         replace_durably(draft, self._keep)
@@ -263,6 +256,20 @@ class _Writer:
                 return int(live.execute("PRAGMA schema_version").fetchone()[0])
         with copy.open("rb") as file:
             return int.from_bytes(file.read(44)[40:], "big")
+
+
+def _copy_in_another_process(live: Path, draft: Path) -> None:
+    """Closing the live file in this process would drop the POSIX locks that SQLite holds on it."""
+    copy = "import shutil, sys; shutil.copyfile(sys.argv[1], sys.argv[2])"
+    command: list[str | Path] = [sys.executable, "-I", "-c", copy, live, draft]
+    try:
+        run(command, env=os.environ, watch=lambda: None)
+    except ToolFailed as failed:
+        raise OpsError(
+            "The present database could not be kept for undo, so the restore was stopped.",
+            "Look whether the disk of the data folder is full, then restore again.",
+            failed.detail,
+        ) from failed
 
 
 def _swap_into_damaged(

@@ -7,21 +7,19 @@ stderr, and only to a terminal. Exit status: 0 done, 1 not done, 2 wrong usage;
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 
 from console.context import console
+from console.terminal import Terminal, answering, difference_lines, tell
 from ops.checks.base import HealthReport, Status
-from ops.errors import Cancelled, NotConfirmed, OpsError
-from ops.progress import Progress
+from ops.errors import Cancelled, NotConfirmed
 from ops.proof import Prove
 from ops.target import Target
 
@@ -32,47 +30,6 @@ HEALTH_EXIT = {
     Status.UNKNOWN: 3,
 }
 _WORST_FIRST = (Status.UNHEALTHY, Status.UNKNOWN, Status.DEGRADED, Status.HEALTHY)
-
-_DIFFERENCES = (("lost", "rows go"), ("back", "rows come back"), ("changed", "rows change back"))
-_PRESENCE = (("exists_after", "the table goes"), ("exists_now", "the table comes back"))
-
-
-class Terminal(Progress):
-    """A progress bar on a terminal, silence in a pipe."""
-
-    def __init__(self) -> None:
-        self._shows = sys.stderr.isatty()
-
-    def report(self, done: float, total: float, note: str = "") -> None:
-        if self._shows:
-            share = done / total if total else 0
-            bar = "█" * round(share * 30)
-            click.echo(f"\r\033[K{bar:<30} {share:4.0%}  {note}", nl=False, err=True)
-
-    def close(self) -> None:
-        """Leave the line that the bar was drawn on."""
-        if self._shows:
-            click.echo("\r\033[K", nl=False, err=True)
-
-
-@contextmanager
-def _answering(as_json: bool) -> Iterator[None]:
-    """Turn errors into what people or scripts read, and exit status 1."""
-    try:
-        yield
-    except OpsError as error:
-        if as_json:
-            click.echo(json.dumps({"error": error.message, "hint": error.hint}))
-        else:
-            click.echo(f"{error.message}\n{error.hint}".strip(), err=True)
-            if error.detail:
-                click.echo(f"Details: {error.detail}", err=True)
-        sys.exit(1)
-
-
-def _tell(as_json: bool, document: Any, text: str) -> None:
-    click.echo(json.dumps(document, indent=2) if as_json else text)
-
 
 _target_option = click.option("--target", metavar="NAME", help="Which database; else the first.")
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
@@ -110,7 +67,7 @@ def main() -> None:
 @click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on (OPS_PORT).")
 def serve(host: str | None, port: int | None) -> None:
     """Start the web console."""
-    with _answering(False):
+    with answering(False):
         from console.web.serve import serve as run
 
         run(console(), host=host, port=port)
@@ -119,7 +76,7 @@ def serve(host: str | None, port: int | None) -> None:
 @main.command("link")
 def link() -> None:
     """Print a link that signs in once, for who has lost the password."""
-    with _answering(False):
+    with answering(False):
         from console.accounts import make_sign_in_link_token
 
         settings = console().settings
@@ -144,11 +101,11 @@ def backup(
     target: str | None, as_json: bool, label: str, prove: str | None, checksums: bool | None
 ) -> None:
     """Make a backup and print the archive's path."""
-    with _answering(as_json):
+    with answering(as_json):
         asked = {"label": label, "prove": prove, "checksums": checksums}
         params = {name: value for name, value in asked.items() if value is not None}
         made = _run_job("backup", console().target(target), params)
-        _tell(as_json, made, made["archive"])
+        tell(as_json, made, made["archive"])
         if "proof" not in made:
             return
         if not as_json:
@@ -188,19 +145,19 @@ def restore(
     target: str | None, as_json: bool, archive: str, yes: bool, trust_foreign: bool, beside: bool
 ) -> None:
     """Put ARCHIVE (a path, or a name from `list`) in the place of the live database."""
-    with _answering(as_json):
+    with answering(as_json):
         chosen = console().target(target)
         path = _find_archive(chosen, archive)
         params = {"archive": str(path.absolute()), "trust_foreign": trust_foreign}
         if beside:
             made = _run_job("beside", chosen, params)
             text = f"The backup stands beside the database, until {made['until']}, at:"
-            _tell(as_json, made, "\n".join([text, made["address"], *made["notes"]]))
+            tell(as_json, made, "\n".join([text, made["address"], *made["notes"]]))
             return
         _confirm(chosen, f"replace the database with {path.name}", yes)
         done = _run_job("restore", chosen, params)
         way_back = "Undo it with: ops-console undo" if done["undo"] else "It cannot be undone."
-        _tell(as_json, done, "\n".join(["Restored.", *done["notes"], way_back]))
+        tell(as_json, done, "\n".join(["Restored.", *done["notes"], way_back]))
 
 
 @main.command()
@@ -211,26 +168,12 @@ def restore(
 )
 def compare(target: str | None, as_json: bool, archive: str, trust_foreign: bool) -> None:
     """Say, row by row, what restoring ARCHIVE would change. Changes nothing."""
-    with _answering(as_json):
+    with answering(as_json):
         chosen = console().target(target)
         path = _find_archive(chosen, archive)
         params = {"archive": str(path.absolute()), "trust_foreign": trust_foreign}
         found = _run_job("compare", chosen, params)
-        _tell(as_json, found, "\n".join(_difference_lines(found["tables"])))
-
-
-def _difference_lines(tables: list[dict[str, Any]]) -> Iterator[str]:
-    changed = 0
-    for table in tables:
-        told = [f"{table[what]:,} {word}" for what, word in _DIFFERENCES if table[what]]
-        told += [word for what, word in _PRESENCE if not table[what]]
-        told += [f"column {c} goes" for c in table["columns_lost"]]
-        told += [f"column {c} comes back" for c in table["columns_back"]]
-        told += [f"column {c} has another type" for c in table["columns_retyped"]]
-        if told:
-            changed += 1
-            yield f"{table['name']}: {', '.join(told)}"
-    yield f"{changed} of {len(tables)} tables would change." if changed else "Nothing would change."
+        tell(as_json, found, "\n".join(difference_lines(found["tables"])))
 
 
 @main.command()
@@ -238,11 +181,11 @@ def _difference_lines(tables: list[dict[str, Any]]) -> Iterator[str]:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def undo(target: str | None, as_json: bool, yes: bool) -> None:
     """Put back the database as it was before the last restore."""
-    with _answering(as_json):
+    with answering(as_json):
         chosen = console().target(target)
         _confirm(chosen, "undo the last restore", yes)
         done = _run_job("undo", chosen, {})
-        _tell(as_json, done, "Undone. `ops-console undo` again brings the restored one back.")
+        tell(as_json, done, "Undone. `ops-console undo` again brings the restored one back.")
 
 
 @main.command()
@@ -256,7 +199,7 @@ def verify(
     target: str | None, as_json: bool, archive: str, full: bool, trust_foreign: bool
 ) -> None:
     """Read ARCHIVE (a path, or a name from `list`) and compare it with its manifest."""
-    with _answering(as_json):
+    with answering(as_json):
         from ops.verify import verify_archive
 
         chosen = console().target(target)
@@ -264,14 +207,14 @@ def verify(
         if full:
             params = {"archive": str(path.absolute()), "trust_foreign": trust_foreign}
             proof = _run_job("test", chosen, params)
-            _tell(as_json, proof, "\n".join(_proof_lines(proof)))
+            tell(as_json, proof, "\n".join(_proof_lines(proof)))
             sys.exit(0 if proof["ok"] else 1)
         shown = Terminal()
         result = verify_archive(path, progress=shown)
         shown.close()
         good = "Whole." if result.has_proof else "Whole, but it carries no checksum of its own."
         text = good if result.ok else f"Not usable: {result.problem}"
-        _tell(as_json, result.as_dict(), text)
+        tell(as_json, result.as_dict(), text)
         sys.exit(0 if result.ok else 1)
 
 
@@ -279,7 +222,7 @@ def verify(
 @_options
 def list_(target: str | None, as_json: bool) -> None:
     """List the backups, newest first."""
-    with _answering(as_json):
+    with answering(as_json):
         from ops.catalog import Catalog
 
         entries = Catalog(console().folder, console().target(target).name).entries()
@@ -288,14 +231,14 @@ def list_(target: str | None, as_json: bool) -> None:
             f"{e.problem or e.label}".rstrip()
             for e in entries
         ]
-        _tell(as_json, [e.as_dict() for e in entries], "\n".join(lines) or "No backups yet.")
+        tell(as_json, [e.as_dict() for e in entries], "\n".join(lines) or "No backups yet.")
 
 
 @main.command()
 @_options
 def health(target: str | None, as_json: bool) -> None:
     """Say how the database, and Redis where it is set, are doing."""
-    with _answering(as_json):
+    with answering(as_json):
         from ops.health import get_health_report, get_redis_report
 
         home = console()
@@ -304,7 +247,7 @@ def health(target: str | None, as_json: bool) -> None:
             reports.append(get_redis_report(home.settings.redis_url.get_secret_value()))
         worst = next(s for s in _WORST_FIRST if any(r.status is s for r in reports))
         document = {"status": worst.value, "reports": [r.as_dict() for r in reports]}
-        _tell(as_json, document, "\n".join(_health_lines(reports)))
+        tell(as_json, document, "\n".join(_health_lines(reports)))
         sys.exit(HEALTH_EXIT[worst])
 
 

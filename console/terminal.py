@@ -1,0 +1,70 @@
+"""How the command line answers: people on a terminal, and scripts through a pipe."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+from ops.errors import OpsError
+from ops.progress import Progress
+
+_DIFFERENCES = (("lost", "rows go"), ("back", "rows come back"), ("changed", "rows change back"))
+_PRESENCE = (("exists_after", "the table goes"), ("exists_now", "the table comes back"))
+
+
+class Terminal(Progress):
+    """A progress bar on a terminal, silence in a pipe."""
+
+    def __init__(self) -> None:
+        self._shows = sys.stderr.isatty()
+
+    def report(self, done: float, total: float, note: str = "") -> None:
+        if self._shows:
+            share = done / total if total else 0
+            bar = "█" * round(share * 30)
+            click.echo(f"\r\033[K{bar:<30} {share:4.0%}  {note}", nl=False, err=True)
+
+    def close(self) -> None:
+        """Leave the line that the bar was drawn on."""
+        if self._shows:
+            click.echo("\r\033[K", nl=False, err=True)
+
+
+@contextmanager
+def answering(as_json: bool) -> Iterator[None]:
+    """Turn errors into what people or scripts read, and exit status 1."""
+    try:
+        yield
+    except OpsError as error:
+        if as_json:
+            click.echo(json.dumps({"error": error.message, "hint": error.hint}))
+        else:
+            click.echo(f"{error.message}\n{error.hint}".strip(), err=True)
+            if error.detail:
+                click.echo(f"Details: {error.detail}", err=True)
+        sys.exit(1)
+
+
+def tell(as_json: bool, document: Any, text: str) -> None:
+    """The document for a script, or the text for a person."""
+    click.echo(json.dumps(document, indent=2) if as_json else text)
+
+
+def difference_lines(tables: list[dict[str, Any]]) -> Iterator[str]:
+    """What a restore would change, a line a table."""
+    changed = 0
+    for table in tables:
+        told = [f"{table[what]:,} {word}" for what, word in _DIFFERENCES if table[what]]
+        told += [word for what, word in _PRESENCE if not table[what]]
+        told += [f"column {c} goes" for c in table["columns_lost"]]
+        told += [f"column {c} comes back" for c in table["columns_back"]]
+        told += [f"column {c} has another type" for c in table["columns_retyped"]]
+        if told:
+            changed += 1
+            yield f"{table['name']}: {', '.join(told)}"
+    yield f"{changed} of {len(tables)} tables would change." if changed else "Nothing would change."

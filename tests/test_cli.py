@@ -182,6 +182,26 @@ def test_a_backup_that_cannot_be_brought_back_is_told_table_by_table(shell: Shel
     )
 
 
+def test_what_a_restore_would_change_is_told_and_shown_beside(
+    shell: Shell, live: SQLiteDatabase
+) -> None:
+    name = Path(shell.run("backup").strip()).name
+    assert shell.run("compare", name) == "Nothing would change.\n"
+    live.run("DELETE FROM orders WHERE id <= 3; INSERT INTO left_hand VALUES (1)")
+    live.run("DROP TABLE nothing_here")
+    before = live.fingerprint()
+    told = shell.run("compare", name).splitlines()
+    assert "orders: 3 rows come back" in told
+    assert "left_hand: 1 rows go" in told
+    assert "nothing_here: the table comes back" in told
+    assert told[-1].startswith("3 of ")
+    found = shell.json("compare", name)
+    assert {"archive", "compared_at", "tables"} <= set(found)
+    made = shell.json("restore", name, "--beside")
+    assert Path(made["address"].removeprefix("sqlite:///")).is_file()
+    assert live.fingerprint() == before
+
+
 def test_the_health_of_a_redis_counts(shell: Shell) -> None:
     alone = _status_of_health(shell)
     assert shell.run("health", status=alone).count("sqlite:") == 1

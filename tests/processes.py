@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.process import BaseProcess
@@ -34,12 +35,13 @@ def _lead(work: Callable[..., None], *arguments: Any) -> None:
 
 
 def of_job(job_id: str) -> psutil.Process:
-    """The process of a job that was just started."""
-    return next(
-        process
-        for process in psutil.process_iter(["cmdline"])
-        if process.info["cmdline"] and process.info["cmdline"][-1] == job_id
-    )
+    """The process of a job that was just started; until it runs its program it looks like us."""
+    ends = time.monotonic() + 10
+    while time.monotonic() < ends:
+        for process in psutil.process_iter(["cmdline"]):
+            if process.info["cmdline"] and process.info["cmdline"][-1] == job_id:
+                return process
+    raise AssertionError(f"no process of job {job_id}")
 
 
 def kill_group(leader: int) -> None:

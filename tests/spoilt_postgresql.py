@@ -112,7 +112,7 @@ def _flipped(whole: bytes, blocks: list[int], chance: random.Random) -> Iterator
     for _ in range(15):
         content, place = bytearray(whole), chance.randrange(start + 20, end - 20)
         content[place] ^= 1 << chance.randrange(8)
-        yield f"bit flipped at {place}", bytes(content), f"{REFUSED}|{OTHER_ROWS}"
+        yield f"bit flipped at {place}", bytes(content), f"{CUT}|{OTHER_ROWS}"
 
 
 def _failing(live: PostgreSQLDatabase) -> Iterator[Broken]:

@@ -16,7 +16,7 @@ from ops.archive.seal import seal_key
 from ops.errors import NOTHING_CHANGED, OpsError
 from tests import spoilt_postgresql, spoilt_sqlite
 from tests.archives import assert_nothing_left, described, packed, unpacked_into
-from tests.databases import LiveDatabase, PostgreSQLDatabase
+from tests.databases import LiveDatabase, PostgreSQLDatabase, with_staging
 from tests.figures import SEED, recorded
 from tests.hostile import HOSTILE, reason_of
 from tests.spoilt import Spoilt, cut, flipped, lying, with_content
@@ -26,7 +26,8 @@ FEW = 12
 
 
 def _spoilt(live: LiveDatabase, good: Path, folder: DataFolder, work: Path) -> list[Spoilt]:
-    """More than a hundred, made of one good backup."""
+    """More than a hundred, made of one good backup; hash and seal are right where the damage is
+    inside, so that only bringing it to life can find it."""
     chance, key, whole = random.Random(SEED), seal_key(folder.seal_key_path), good.read_bytes()
     dump = unpacked_into(good, work)
     inside: Iterator[tuple[str, bytes, str]]
@@ -65,6 +66,7 @@ def _refuse_all(live: LiveDatabase, folder: DataFolder, what: str, cases: list[S
         outcomes["live changed"] += 0
 
 
+@with_staging
 @pytest.mark.parametrize(
     "is_soak", [pytest.param(False, id="few"), pytest.param(True, id="all", marks=pytest.mark.soak)]
 )

@@ -144,7 +144,7 @@ def test_a_killed_test_restore_leaves_nothing(
     archive = create_backup(home.target("live"), home.folder).archive
     before = live.fingerprint()
     broken_off = 0
-    for step, at_most in ((Step.STAGING, 0.0), (Step.STAGING, 0.2), (Step.STAGED, 0.0)):
+    for step, at_most in ((Step.PREPARED, 0.0), (Step.STAGING, 0.2), (Step.STAGED, 0.0)):
         work = Work(home, "test", archive=str(archive))
         work.reaches(step)
         time.sleep(chance.uniform(0, at_most))

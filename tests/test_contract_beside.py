@@ -15,7 +15,7 @@ from ops.compare import TableDifference, compare_archive, count_differences
 from ops.errors import Cancelled, NotConfirmed, PreflightRefused
 from ops.undo import delete_undo_point
 from tests.archives import assert_nothing_left
-from tests.databases import PASSWORD, LiveDatabase, with_staging, without_staging
+from tests.databases import PASSWORD, LiveDatabase, SQLiteDatabase, with_staging, without_staging
 
 
 class StopsAt(Progress):
@@ -142,3 +142,13 @@ def test_a_preview_names_tables_and_columns_that_differ(
     grown = changes["tree" if live.backend == "sqlite" else "bulk"]
     assert (grown.columns_lost, grown.columns_back) == (("colour",), ())
     assert changes["customer"].columns_lost == changes["customer"].columns_back == ()
+
+
+def test_a_text_is_not_the_blob_of_its_bytes(folder: DataFolder, tmp_path: Path) -> None:
+    (tmp_path / "database").mkdir()
+    file = SQLiteDatabase(tmp_path / "database", "wal")
+    file.run("CREATE TABLE t (id INTEGER PRIMARY KEY, v); INSERT INTO t VALUES (1, 'x')")
+    archive = create_backup(file.target, folder).archive
+    file.run("UPDATE t SET v = x'78'")
+    (table,) = compare_archive(file.target, archive, folder).tables
+    assert (table.lost, table.back, table.changed) == (0, 0, 1)

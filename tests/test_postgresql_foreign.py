@@ -23,6 +23,7 @@ from ops import (
     create_backup,
     preview_restore,
     restore_backup,
+    restore_beside,
 )
 from ops.dialects.base import Notice, NoticeLevel
 from ops.errors import PreflightRefused
@@ -327,5 +328,7 @@ def test_what_a_guest_has_staged_is_not_read_with_the_consoles_rights(
     archive = create_backup(database.target, DataFolder(tmp_path / "elsewhere")).archive
     with pytest.raises(PreflightRefused, match="did not make is not compared row by row"):
         compare_archive(console, archive, folder, trust_foreign=True)
+    with pytest.raises(PreflightRefused, match="is not kept beside the database"):
+        restore_beside(console, archive, folder, trust_foreign=True)
     assert database.fingerprint() == before
     assert_nothing_left(database, folder)

@@ -41,6 +41,7 @@ ALTER DATABASE {db} SET application_name = 'it''s "x" \\ y %'
 ALTER DATABASE {db} SET log_min_duration_statement = 500
 ALTER DATABASE {db} SET datestyle = 'German, DMY'
 ALTER DATABASE {db} SET "my.custom" = 'a,b c'
+ALTER DATABASE {db} SET "app.user" = 'u1'
 ALTER DATABASE {db} SET temp_tablespaces = ''
 ALTER ROLE "ops reader" IN DATABASE {db} SET search_path TO "we, ""ird", b
 ALTER ROLE postgres IN DATABASE {db} SET search_path TO ''

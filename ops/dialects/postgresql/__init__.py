@@ -31,6 +31,7 @@ from ops.dialects.postgresql.connect import (
     database_of,
     pooled,
 )
+from ops.errors import PreflightRefused
 from ops.journal import Journal
 from ops.progress import Progress
 from ops.target import redact
@@ -140,6 +141,12 @@ class PostgreSQL(Dialect):
 
     def keep_beside(self, engine: Engine, staged: Replacement, journal: Journal) -> Replacement:
         rows.staged_database(staged)
+        if staged.tables is not None:
+            raise PreflightRefused(
+                "A backup that this console did not make is not kept beside the database: the "
+                "server's own clean-up would run commands in it with the owner's rights.",
+                "Look at it on a server of its own: docs/restore-without-the-console.md says how.",
+            )
         return staged  # it stands beside the live one already
 
     def address_of(self, engine: Engine, kept: Replacement) -> str:

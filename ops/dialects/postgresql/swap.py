@@ -133,7 +133,8 @@ def _carry_over(connection: Connection, source: int, name: str) -> list[str]:
         parts = _elements(setting["value"]) if setting["name"].lower() in _LISTS else []
         parts = parts or [setting["value"]]
         value = ", ".join(_literal(connection, part) for part in parts)
-        statements.append(f"{whose} SET {setting['name']} TO {value}")
+        name = ".".join(quoted(part) for part in setting["name"].split("."))
+        statements.append(f"{whose} SET {name} TO {value}")
     return statements
 
 

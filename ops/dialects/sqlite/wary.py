@@ -207,7 +207,7 @@ def _send_rows(
     with closing(sqlite3.connect("", isolation_level=None)) as sorting:
         sorting.execute("CREATE TABLE marks (key INTEGER, row INTEGER)")
         sorting.execute("BEGIN")
-        connection.text_factory = bytes  # a text need not be valid
+        connection.text_factory = bytearray  # a text need not be valid, and is no blob
         rows = connection.execute(query)
         sorting.executemany("INSERT INTO marks VALUES (?, ?)", _marks(rows, len(key)))
         for row_key, row in sorting.execute("SELECT key, row FROM marks ORDER BY 1, 2"):

@@ -33,6 +33,9 @@ def settle_all(home: Installation) -> None:
             continue  # a living process is at work on it, which is no leftover
         except OpsError as error:
             log.error("%s: %s %s %s", target.name, error.message, error.hint, error.detail)
+        except Exception:
+            # One target must not keep the console from starting for all others.
+            log.exception("%s could not be settled", target.name)
 
 
 def unsettled(target: Target, folder: DataFolder) -> bool:

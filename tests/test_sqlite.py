@@ -23,7 +23,7 @@ from ops import (
     undo_restore,
 )
 from ops.dialects.sqlite import restore as restoring
-from ops.errors import Busy, Cancelled, Unavailable
+from ops.errors import Busy, Cancelled, Refused, Unavailable
 from tests import clients, processes
 from tests.archives import assert_nothing_left, unpacked_into
 from tests.databases import SQLiteDatabase
@@ -264,3 +264,17 @@ def test_a_file_that_makes_others_wait_long_says_so_before(
     file.run("INSERT INTO bulk VALUES (100000, zeroblob(400 << 20))")
     told = [notice.message for notice in preview_restore(file.target, archive, folder).notices]
     assert any("have to wait for up to 5 seconds" in message for message in told)
+
+
+def test_an_undo_whose_file_is_gone_changes_nothing(
+    file: SQLiteDatabase, folder: DataFolder
+) -> None:
+    archive = create_backup(file.target, folder).archive
+    file.drift()
+    undo = restore_backup(file.target, archive, folder).undo
+    assert undo is not None
+    before = file.fingerprint()
+    Path(undo.location).unlink()
+    with pytest.raises(Refused, match="is gone"):
+        undo_restore(file.target, folder)
+    assert file.fingerprint() == before

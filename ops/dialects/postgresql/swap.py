@@ -154,7 +154,11 @@ def _literal(connection: Connection, value: str) -> str:
 def settle(engine: Engine, journal: Journal) -> None:
     """Decide by oid, which no rename changes, after ending what is left of our own work."""
     facts = journal.facts
-    if "staged" not in facts:
+    if journal.step is not Step.SWAPPING:  # live was not touched, whatever it is by now
+        if journal.verb != "undo" and "staged" in facts:
+            with maintenance(engine) as connection:
+                end_leftovers(connection, application_of(journal))
+            drop_staged(engine, journal)
         journal.advance(Step.ROLLED_BACK)
         return
     live = str(facts["live"])

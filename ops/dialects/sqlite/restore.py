@@ -135,6 +135,12 @@ def swap(
 ) -> Replacement | None:
     """Write the replacement into the live file in one transaction; the safety copy is
     taken while that transaction's lock keeps every other writer out."""
+    if not Path(replacement.location).is_file():
+        raise Refused(
+            "The file that would be put in place is gone.",
+            "Somebody has deleted it. Restore a backup instead.",
+            detail=replacement.location,
+        )
     keep = Path(str(journal.facts["keep_in"])) / f"{journal.id}.db"
     if is_damaged(path):
         _swap_into_damaged(path, Path(replacement.location), keep, journal, progress)

@@ -87,22 +87,24 @@ def swap(
     )
     with (
         maintenance(engine) as helper,
-        repeated(helper, _END_SESSIONS, {"one": live, "other": replacement.location}),
         maintenance(engine, autocommit=False, application=application_of(journal)) as connection,
-        connection.begin(),
     ):
         run_plain(connection, "SET LOCAL lock_timeout = '10s'")
         run_plain(connection, "SET LOCAL statement_timeout = '30s'")
         run_plain(connection, _WAIT_FOR_DISK)
         carried = _carry_over(connection, live_oid, replacement.location) if restoring else []
-        for statement in (
+        statements = (
             f"ALTER DATABASE {quoted(live)} RENAME TO {quoted(parked)}",
             *carried,
             f"ALTER DATABASE {quoted(replacement.location)} RENAME TO {quoted(live)}",
             f"ALTER DATABASE {quoted(parked)} WITH ALLOW_CONNECTIONS false",
             f"ALTER DATABASE {quoted(live)} WITH ALLOW_CONNECTIONS true",
-        ):
-            run_plain(connection, statement)
+        )
+        # From here until the commit programs are kept out: all else comes before or after.
+        with repeated(helper, _END_SESSIONS, {"one": live, "other": replacement.location}):
+            for statement in statements:
+                run_plain(connection, statement)
+            connection.commit()
     return Replacement(parked, size, {"oid": live_oid})
 
 

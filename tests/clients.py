@@ -19,6 +19,7 @@ import psycopg2
 
 _PAUSE_SECONDS = 0.002
 _BETWEEN_READS_SECONDS = 0.01
+_BETWEEN_ATTEMPTS_SECONDS = 0.01
 
 
 _MARKS = """SELECT min(mark), max(mark), count(*),
@@ -62,18 +63,21 @@ def _sqlite(path: Path) -> Iterator[sqlite3.Connection]:
             raise
 
 
-def write_postgresql(login: Mapping[str, Any], log: Path, first: int) -> None:
+def write_postgresql(
+    login: Mapping[str, Any], log: Path, first: int, pause: float = _PAUSE_SECONDS
+) -> None:
     """Commit the numbers from `first` to both hands, connecting again at once when cut off;
-    log each that was acknowledged, when, and the oid of the database that did."""
+    log each that was acknowledged, the oid of the database that did, and when."""
     numbers = itertools.count(first)
     with log.open("w", buffering=1, encoding="utf-8") as file:
         while True:
             with suppress(psycopg2.Error), closing(psycopg2.connect(**login)) as connection:
                 connection.autocommit = True
-                _commit_numbers(connection, numbers, file)
+                _commit_numbers(connection, numbers, file, pause)
+            time.sleep(_BETWEEN_ATTEMPTS_SECONDS)
 
 
-def _commit_numbers(connection: Any, numbers: Any, file: Any) -> None:
+def _commit_numbers(connection: Any, numbers: Any, file: Any, pause: float) -> None:
     with connection.cursor() as cursor:
         # An acknowledgement must mean that a crash of the server keeps it.
         cursor.execute("SET synchronous_commit = on")
@@ -85,7 +89,7 @@ def _commit_numbers(connection: Any, numbers: Any, file: Any) -> None:
                 f"INSERT INTO right_hand VALUES ({number}); COMMIT"
             )
             print(number, oid, time.monotonic(), file=file)
-            time.sleep(_PAUSE_SECONDS)
+            time.sleep(pause)
 
 
 def read_postgresql(login: Mapping[str, Any], log: Path) -> None:

@@ -283,8 +283,8 @@ class PostgreSQLDatabase(LiveDatabase):
         bench = [str(self.cluster.bin / "pgbench"), "--no-vacuum", "--client=2", "--time=3600"]
         calm = [*bench, "--rate=200"]
         return [
-            (clients.write_postgresql, self._login(), logs / "writer", first),
-            (clients.read_postgresql, self._login(), logs / "reader"),
+            (clients.write_postgresql, self.login(), logs / "writer", first),
+            (clients.read_postgresql, self.login(), logs / "reader"),
             (clients.bench_postgresql, calm, self.environment(), logs / "pgbench"),
         ]
 
@@ -310,15 +310,16 @@ class PostgreSQLDatabase(LiveDatabase):
         return [line for line in told.splitlines() if not re.match(r"\\(un)?restrict|--|$", line)]
 
     def _open(self) -> Any:
-        connection = psycopg2.connect(**self._login())
+        connection = psycopg2.connect(**self.login())
         connection.autocommit = True
         return connection
 
     def environment(self) -> dict[str, str]:
         """The login as PostgreSQL's own programs take it."""
-        return {f"PG{name.upper()}": str(value) for name, value in self._login().items()}
+        return {f"PG{name.upper()}": str(value) for name, value in self.login().items()}
 
-    def _login(self) -> dict[str, Any]:
+    def login(self) -> dict[str, Any]:
+        """How the console's own user connects, in libpq's words."""
         login = {"host": "127.0.0.1", "port": self.cluster.port, "database": self.name}
         return {**login, "user": self.role, "password": PASSWORD}
 

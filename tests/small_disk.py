@@ -19,6 +19,8 @@ class SmallDisk(ABC):
     """`path` is a folder of it."""
 
     path: Path
+    tells_room: bool
+    """Whether a program that asks how much room there is hears of it."""
 
     @abstractmethod
     def fill(self, leaving: int) -> None:
@@ -31,6 +33,8 @@ class SmallDisk(ABC):
 
 class _MemoryDisk(SmallDisk):
     """A file system of its own."""
+
+    tells_room = True
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -52,6 +56,8 @@ class _LimitedFiles(SmallDisk):
     It holds for this process and for what it starts, and Python ignores the signal that comes
     with it: a write fails, as on a full disk.
     """
+
+    tells_room = False
 
     def __init__(self, path: Path) -> None:
         self.path = path

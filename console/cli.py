@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import click
@@ -40,16 +42,26 @@ def _options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _run_job(kind: str, target: Target, params: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Do the work here, as the same job that a page would start."""
+    """Do the work here, as the same job that a page would start.
+
+    Ctrl-C asks it to stop at its next report; an exception out of nowhere could be lost in a
+    library. A second Ctrl-C breaks it off.
+    """
     from ops import jobs
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        jobs.stop_asked.set()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
     home, shown = console(), Terminal()
     job_id = jobs.create(home, kind, target.name, "command line", params)
+    signal.signal(signal.SIGINT, stop)
     try:
         return jobs.execute(home, job_id, shown)
     except KeyboardInterrupt:
         raise Cancelled from None
     finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         shown.close()
 
 

@@ -94,6 +94,10 @@ class Journal:
         self.undo = {"location": location, "size_bytes": size_bytes}
         self.undo_until = (datetime.now(UTC) + timedelta(days=days)).isoformat(timespec="seconds")
 
+    def keep_undo_file(self, file: Path) -> None:
+        """Note the safety copy in `file` as the undo point, for the days this restore asked."""
+        self.keep_undo(str(file), file.stat().st_size, int(self.facts["undo_days"]))
+
     def forget_undo(self) -> None:
         """Durably note that the undo point is used up or deleted."""
         self.undo = None

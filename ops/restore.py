@@ -21,9 +21,8 @@ from ops.errors import Busy, DiskFull, NeedsHuman, OpsError, Refused, Unavailabl
 from ops.journal import Journal, Step, journals_of
 from ops.locks import target_lock
 from ops.progress import SILENT, Progress
-from ops.proof import compare_tables
 from ops.recovery import roll_back, settle_target
-from ops.staging import admit, bring_to_life, is_foreign
+from ops.staging import admit, bring_to_life, count_and_compare
 from ops.target import Target
 from ops.undo import BESIDE, UNDO_DAYS, UndoPoint, point_of, use_up
 
@@ -82,10 +81,8 @@ def restore_backup(
         archive = admit(target, archive_path, folder, workspace, trust_foreign=trust_foreign)
 
         def make_ready(journal: Journal) -> Replacement:
-            foreign = is_foreign(archive, folder)
-            return bring_to_life(
-                target, archive, workspace, journal, progress.within(0, 0.7), foreign=foreign
-            )
+            staging = progress.within(0, 0.7)
+            return bring_to_life(target, archive, folder, workspace, journal, staging)
 
         return _put_in_place(
             target,
@@ -153,9 +150,8 @@ def _put_in_place(
         replacement = make_ready(journal)
         journal.advance(Step.STAGED)
         if manifest is not None:
-            progress.report(0.7, 1, "Comparing with what was saved")
-            tables = dialect.count_rows(engine, replacement, checksums=manifest.has_checksums)
-            compare_tables(tables, manifest)
+            comparing = progress.within(0.7, 0.75)
+            tables, _ = count_and_compare(target, replacement, manifest, comparing)
         journal.advance(Step.VERIFIED)
         former = dialect.swap(engine, replacement, journal, progress.within(0.75, 1))
         if former is not None:

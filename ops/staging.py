@@ -76,11 +76,10 @@ def is_foreign(archive: Archive, folder: DataFolder) -> bool:
 def bring_to_life(
     target: Target,
     archive: Archive,
+    folder: DataFolder,
     workspace: Path,
     journal: Journal,
     progress: Progress,
-    *,
-    foreign: bool,
 ) -> Replacement:
     """Unpack into `workspace`, whose hash check comes with it, and stage."""
     dialect = dialect_of(target.engine)
@@ -93,8 +92,19 @@ def bring_to_life(
         archive.manifest,
         journal,
         progress.within(0.3, 1),
-        foreign=foreign,
+        foreign=is_foreign(archive, folder),
     )
+
+
+def count_and_compare(
+    target: Target, staged: Replacement, manifest: Manifest, progress: Progress
+) -> tuple[tuple[TableRows, ...], tuple[ComparedTable, ...] | None]:
+    """All that is staged, counted, and compared with what was saved. Raises MismatchFound."""
+    progress.report(0, 1, "Comparing with what was saved")
+    tables = dialect_of(target.engine).count_rows(
+        target.engine, staged, checksums=manifest.has_checksums
+    )
+    return tables, compare_tables(tables, manifest)
 
 
 @contextmanager
@@ -115,27 +125,20 @@ def staged_archive(
         Unavailable, Cancelled: the live database was not touched.
         NeedsHuman: an earlier restore must be looked at first.
     """
-    dialect = dialect_of(target.engine)
+    backend = dialect_of(target.engine).backend
     with target_lock(folder, target), folder.workspace(target.name, verb) as workspace:
         settle_target(target, folder)
         archive = admit(target, archive_path, folder, workspace, trust_foreign=trust_foreign)
-        journal = Journal.begin(folder, target.name, dialect.backend, verb, archive_path.name)
+        journal = Journal.begin(folder, target.name, backend, verb, archive_path.name)
         replacement: Replacement | None = None
         try:
             replacement = bring_to_life(
-                target,
-                archive,
-                workspace,
-                journal,
-                progress.within(0, 0.9),
-                foreign=is_foreign(archive, folder),
+                target, archive, folder, workspace, journal, progress.within(0, 0.9)
             )
             journal.advance(Step.STAGED)
-            progress.report(0.9, 1, "Comparing with what was saved")
-            tables = dialect.count_rows(
-                target.engine, replacement, checksums=archive.manifest.has_checksums
+            tables, compared = count_and_compare(
+                target, replacement, archive.manifest, progress.within(0.9, 1)
             )
-            compared = compare_tables(tables, archive.manifest)
             journal.advance(Step.VERIFIED)
             yield Staged(replacement, archive.manifest, tables, compared, journal)
         except OpsError as error:

@@ -16,6 +16,7 @@ from tests.services.console import RunningConsole
 
 SLOW = 60_000
 ROWS = 5000
+WAITING = "Waiting for another program to finish writing"
 
 
 @pytest.fixture
@@ -64,6 +65,11 @@ def _start_a_restore(page: Page, console: RunningConsole, till: Path) -> None:
     field.press("Enter")
 
 
+def _restore_until_it_waits(page: Page) -> None:
+    page.get_by_role("button", name="Restore now").click()
+    expect(page.get_by_text(WAITING)).to_be_visible(timeout=SLOW)
+
+
 def _kill(console: RunningConsole, *, with_jobs: bool) -> None:
     server = psutil.Process(console.process.pid)
     jobs = server.children(recursive=True)
@@ -86,9 +92,7 @@ def test_after_everything_was_killed_the_page_tells_the_truth(
     page = _open(browser, console)
     _start_a_restore(page, console, till)
     with _held_busy(till):
-        page.get_by_role("button", name="Restore now").click()
-        waiting = "Waiting for another program to finish writing"
-        expect(page.get_by_text(waiting)).to_be_visible(timeout=SLOW)
+        _restore_until_it_waits(page)
         _kill(console, with_jobs=True)
     assert _rows(till) == 10
     console = _console(tmp_path, till)
@@ -114,14 +118,12 @@ def test_a_restore_goes_on_when_only_the_server_was_killed(
     page = _open(browser, console)
     _start_a_restore(page, console, till)
     with _held_busy(till):
-        page.get_by_role("button", name="Restore now").click()
-        waiting = "Waiting for another program to finish writing"
-        expect(page.get_by_text(waiting)).to_be_visible(timeout=SLOW)
+        _restore_until_it_waits(page)
         _kill(console, with_jobs=False)
         console = _console(tmp_path, till)
         page = _open(browser, console)
         page.goto(f"{console.address}/restore")
-        expect(page.get_by_text(waiting)).to_be_visible(timeout=SLOW)
+        expect(page.get_by_text(WAITING)).to_be_visible(timeout=SLOW)
     expect(page.get_by_text("Restore finished")).to_be_visible(timeout=SLOW)
     assert _rows(till) == ROWS
     console.stop()

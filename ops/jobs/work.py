@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from ops.backup import create_backup
 from ops.beside import restore_beside
@@ -55,33 +55,56 @@ def _tried(home: Installation, target: Target, archive: Path, progress: Progress
     return {"proof": None, "notes": [told.strip()]}
 
 
-def _test(
-    home: Installation, target: str, params: Mapping[str, Any], progress: Progress
+class _Told(Protocol):
+    """What came of work, as plain JSON."""
+
+    def as_dict(self) -> dict[str, Any]: ...
+
+
+def _with_archive(
+    act: Callable[..., _Told],
+    home: Installation,
+    target: str,
+    params: Mapping[str, Any],
+    progress: Progress,
+    **more: Any,
 ) -> dict[str, Any]:
     """`archive`: its path; `trust_foreign`: the explicit yes to another's archive."""
-    result = prove_archive(
+    result = act(
         home.target(target),
         Path(str(params["archive"])),
         home.folder,
         trust_foreign=bool(params.get("trust_foreign")),
         progress=progress,
+        **more,
     )
     return result.as_dict()
+
+
+def _test(
+    home: Installation, target: str, params: Mapping[str, Any], progress: Progress
+) -> dict[str, Any]:
+    return _with_archive(prove_archive, home, target, params, progress)
+
+
+def _compare(
+    home: Installation, target: str, params: Mapping[str, Any], progress: Progress
+) -> dict[str, Any]:
+    return _with_archive(compare_archive, home, target, params, progress)
+
+
+def _beside(
+    home: Installation, target: str, params: Mapping[str, Any], progress: Progress
+) -> dict[str, Any]:
+    days = home.settings.undo_days
+    return _with_archive(restore_beside, home, target, params, progress, keep_days=days)
 
 
 def _restore(
     home: Installation, target: str, params: Mapping[str, Any], progress: Progress
 ) -> dict[str, Any]:
-    """`archive`: its path; `trust_foreign`: the explicit yes to another's archive."""
-    result = restore_backup(
-        home.target(target),
-        Path(str(params["archive"])),
-        home.folder,
-        trust_foreign=bool(params.get("trust_foreign")),
-        undo_days=home.settings.undo_days,
-        progress=progress,
-    )
-    return result.as_dict()
+    days = home.settings.undo_days
+    return _with_archive(restore_backup, home, target, params, progress, undo_days=days)
 
 
 def _undo(
@@ -93,35 +116,6 @@ def _undo(
         home.folder,
         point=params.get("point"),
         undo_days=home.settings.undo_days,
-        progress=progress,
-    )
-    return result.as_dict()
-
-
-def _beside(
-    home: Installation, target: str, params: Mapping[str, Any], progress: Progress
-) -> dict[str, Any]:
-    """`archive` and `trust_foreign` as for a restore."""
-    result = restore_beside(
-        home.target(target),
-        Path(str(params["archive"])),
-        home.folder,
-        trust_foreign=bool(params.get("trust_foreign")),
-        keep_days=home.settings.undo_days,
-        progress=progress,
-    )
-    return result.as_dict()
-
-
-def _compare(
-    home: Installation, target: str, params: Mapping[str, Any], progress: Progress
-) -> dict[str, Any]:
-    """`archive` and `trust_foreign` as for a restore."""
-    result = compare_archive(
-        home.target(target),
-        Path(str(params["archive"])),
-        home.folder,
-        trust_foreign=bool(params.get("trust_foreign")),
         progress=progress,
     )
     return result.as_dict()

@@ -60,9 +60,6 @@ FROM pg_stat_progress_copy p JOIN pg_stat_activity a USING (pid)
 WHERE p.datname = current_database() AND a.application_name = :application
 """
 
-_AS_IT_IS: Final = {"no_parameters": True}
-"""A name may hold a %."""
-
 _DETAILS: Final = """
 SELECT pg_encoding_to_char(encoding) AS encoding, datcollate AS collation, datctype AS ctype,
        pg_database_size(oid) AS database_bytes,

@@ -251,7 +251,7 @@ def settle(engine: Engine, journal: Journal) -> None:
             told = connection.execute(query, {"xid": str(facts["xid"])}).scalar() if same else None
             outcome = str(told)
     if outcome == "committed":
-        journal.keep_undo(str(keep), keep.stat().st_size, int(facts["undo_days"]))
+        journal.keep_undo_file(keep)
         journal.advance(Step.DONE)
     elif outcome == "aborted":
         keep.unlink(missing_ok=True)

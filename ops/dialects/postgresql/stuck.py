@@ -79,7 +79,7 @@ def take(engine: Engine, journal: Journal, way: str) -> None:
         raise Refused("This choice is no longer there.", "Look at the page anew.")
     keep = Path(str(journal.facts.get("keep", "")))
     if "keep" in journal.facts and keep.exists():
-        journal.keep_undo(str(keep), keep.stat().st_size, int(journal.facts.get("undo_days", 7)))
+        journal.keep_undo_file(keep)
     elif "keep" not in journal.facts:
         _give_name(engine, journal, way)
     journal.advance(Step.CLOSED, way=way)

@@ -325,7 +325,7 @@ def settle(path: Path, journal: Journal) -> None:
             file.unlink()
         journal.advance(Step.ROLLED_BACK)
     elif cookie == before + 1:
-        journal.keep_undo(str(keep), keep.stat().st_size, int(journal.facts["undo_days"]))
+        journal.keep_undo_file(keep)
         journal.advance(Step.DONE)
     else:
         raise NeedsHuman(

@@ -33,5 +33,5 @@ def take(path: Path, journal: Journal, way: str) -> None:
         raise Refused("This choice is no longer there.", "Look at the page anew.")
     keep = Path(str(journal.facts["keep"]))
     if keep.exists():
-        journal.keep_undo(str(keep), keep.stat().st_size, int(journal.facts.get("undo_days", 7)))
+        journal.keep_undo_file(keep)
     journal.advance(Step.CLOSED, way=way)

@@ -169,6 +169,7 @@ def test_everything_can_be_done_from_the_keyboard(context: BrowserContext, tmp_p
         page = context.new_page()
         page.set_default_timeout(SLOW)
         page.goto(console.address)
+        expect(page.get_by_label("Password")).to_be_focused()
         page.keyboard.type(PASSWORD)
         page.keyboard.press("Enter")
         _walk_to(page, page.get_by_role("button", name="Back up now"), "Enter")

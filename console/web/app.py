@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -22,6 +23,7 @@ from console.web.gate import Gate
 from console.web.quiet import QuietStreamlit
 from console.web.routes import downloads, liveness, login, uploads
 from console.web.security import SecurityHeaders
+from ops.duties import keep_doing
 from ops.recovery import settle_all
 
 MAIN_SCRIPT: Final = Path(__file__).resolve().parent.parent / "ui" / "main.py"
@@ -54,4 +56,10 @@ async def _nothing_here(_request: Request) -> Response:
 @asynccontextmanager
 async def _lifespan(_app: App) -> AsyncIterator[dict[str, Any]]:
     await anyio.to_thread.run_sync(on_start)
-    yield {}
+    stop = threading.Event()
+    # Not waited for at the end: a duty may hang on a server that does not answer.
+    threading.Thread(target=keep_doing, args=(console(), stop), daemon=True).start()
+    try:
+        yield {}
+    finally:
+        stop.set()

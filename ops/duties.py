@@ -1,0 +1,73 @@
+"""What the console does by itself, again and again, while it is served.
+
+A duty is short: work that takes longer than a few seconds is started as a job. Of several
+consoles that share a data folder one does the duties; another takes over when it dies.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from ops.errors import OpsError
+from ops.installation import Installation
+from ops.locks import held
+from ops.undo import expire_undo_points
+
+log = logging.getLogger(__name__)
+
+_TICK_SECONDS: Final = 5.0
+
+
+@dataclass(frozen=True)
+class Duty:
+    """`do` is called every `every_seconds`, the first time right after the start."""
+
+    name: str
+    every_seconds: float
+    do: Callable[[Installation], None]
+
+
+def _expire(home: Installation) -> None:
+    """Databases that are kept for going back, or to be looked at, go when their time is up."""
+    for target in home.targets:
+        expire_undo_points(target, home.folder)
+
+
+DUTIES: Final[tuple[Duty, ...]] = (Duty("give up what was kept long enough", 3600, _expire),)
+
+
+def keep_doing(
+    home: Installation, stop: threading.Event, duties: tuple[Duty, ...] = DUTIES
+) -> None:
+    """Do the duties until `stop` is set; wait while another console does them."""
+    while not stop.is_set():
+        try:
+            with held(home.folder.locks / "duties.lock"):
+                _do_until(home, stop, duties)
+        except BlockingIOError:
+            stop.wait(_TICK_SECONDS)
+
+
+def _do_until(home: Installation, stop: threading.Event, duties: tuple[Duty, ...]) -> None:
+    due = dict.fromkeys(duties, 0.0)
+    while not stop.is_set():
+        for duty in duties:
+            if time.monotonic() >= due[duty]:
+                _do(home, duty)
+                due[duty] = time.monotonic() + duty.every_seconds
+        stop.wait(_TICK_SECONDS)
+
+
+def _do(home: Installation, duty: Duty) -> None:
+    """One duty that fails keeps neither the others from their turn nor itself from its next."""
+    try:
+        duty.do(home)
+    except OpsError as error:
+        log.warning("%s: %s %s", duty.name, error, error.detail)
+    except Exception:
+        log.exception("%s failed", duty.name)

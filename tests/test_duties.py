@@ -1,0 +1,96 @@
+"""What the console does by itself while it is served."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from ops.backup import create_backup
+from ops.datafolder import DataFolder
+from ops.duties import DUTIES, Duty, keep_doing
+from ops.errors import Unavailable
+from ops.installation import Installation
+from ops.journal import journals_of
+from ops.locks import held
+from ops.restore import restore_backup
+from ops.settings import Settings
+from ops.store import open_store
+from ops.undo import kept_points
+from tests.databases import LiveDatabase
+
+EXPIRY = next(duty for duty in DUTIES if duty.name == "give up what was kept long enough")
+
+
+@pytest.fixture
+def alone(folder: DataFolder) -> Iterator[Installation]:
+    """An installation that looks after nothing."""
+    store = open_store(folder.store_path)
+    yield Installation(Settings.model_validate({}), folder, store, ())
+    store.dispose()
+
+
+@pytest.fixture
+def stop() -> Iterator[threading.Event]:
+    event = threading.Event()
+    yield event
+    event.set()
+
+
+def _start(home: Installation, stop: threading.Event, *duties: Duty) -> threading.Thread:
+    thread = threading.Thread(target=keep_doing, args=(home, stop, duties), daemon=True)
+    thread.start()
+    return thread
+
+
+def _wait_for(is_so: Callable[[], bool], seconds: float = 20) -> None:
+    ends = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < ends
+        time.sleep(0.05)
+
+
+def test_a_duty_that_fails_keeps_no_other_from_its_turn(
+    alone: Installation, stop: threading.Event
+) -> None:
+    called: list[str] = []
+
+    def _fail(_home: Installation) -> None:
+        called.append("failing")
+        raise Unavailable("The database does not answer.")
+
+    def _break(_home: Installation) -> None:
+        raise ValueError
+
+    def _work(_home: Installation) -> None:
+        called.append("working")
+
+    _start(alone, stop, Duty("a", 0, _fail), Duty("b", 0, _break), Duty("c", 3600, _work))
+    _wait_for(lambda: called.count("failing") > 1)
+    assert called.count("working") == 1
+
+
+def test_one_console_does_the_duties_until_it_is_gone(
+    alone: Installation, stop: threading.Event
+) -> None:
+    called = threading.Event()
+    with held(alone.folder.locks / "duties.lock"):
+        _start(alone, stop, Duty("a", 3600, lambda _home: called.set()))
+        assert not called.wait(1)
+    assert called.wait(20)
+
+
+def test_a_former_database_goes_when_its_time_is_up(home: Installation, live: LiveDatabase) -> None:
+    archive = create_backup(live.target, home.folder).archive
+    before = live.neighbours()
+    restore_backup(live.target, archive, home.folder)
+    EXPIRY.do(home)
+    assert len(kept_points(live.target, home.folder)) == 1
+    (journal,) = journals_of(home.folder, live.target.name)
+    journal.undo_until = "2020-01-01T00:00:00+00:00"
+    journal.write()
+    EXPIRY.do(home)
+    assert kept_points(live.target, home.folder) == []
+    assert live.neighbours() == before

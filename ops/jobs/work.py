@@ -10,6 +10,7 @@ from ops.backup import create_backup
 from ops.beside import restore_beside
 from ops.compare import compare_archive
 from ops.errors import Cancelled, OpsError
+from ops.fixes import do_fix
 from ops.installation import Installation
 from ops.progress import Progress
 from ops.proof import Prove
@@ -121,6 +122,21 @@ def _undo(
     return result.as_dict()
 
 
+def _fix(
+    home: Installation, target: str, params: Mapping[str, Any], progress: Progress
+) -> dict[str, Any]:
+    """`fix`: its id; `subjects`: what it acts on; `check`: which one is asked again after it."""
+    repair = do_fix(
+        home,
+        home.target(target),
+        str(params["fix"]),
+        [str(subject) for subject in params.get("subjects", ())],
+        progress,
+        check=str(params.get("check", "")),
+    )
+    return repair.as_dict()
+
+
 WORK: Final[dict[str, Work]] = {
     "backup": _backup,
     "restore": _restore,
@@ -128,4 +144,5 @@ WORK: Final[dict[str, Work]] = {
     "undo": _undo,
     "beside": _beside,
     "compare": _compare,
+    "fix": _fix,
 }

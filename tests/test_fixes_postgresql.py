@@ -22,7 +22,7 @@ from ops.jobs import create, execute
 from tests.databases import PASSWORD, PostgreSQLDatabase
 from tests.health_reports import finding
 
-pytestmark = pytest.mark.parametrize("live", ["postgresql-16", "postgresql-18"], indirect=True)
+on_both = pytest.mark.parametrize("live", ["postgresql-16", "postgresql-18"], indirect=True)
 
 on_one = pytest.mark.parametrize("live", ["postgresql-16"], indirect=True)
 
@@ -45,6 +45,7 @@ def program(live: PostgreSQLDatabase, name: str = "till", **login: Any) -> Itera
         yield session
 
 
+@on_both
 def test_deleted_records_are_cleaned_up(home: Installation, live: PostgreSQLDatabase) -> None:
     live.run('CREATE TABLE "many %d" (id int) WITH (autovacuum_enabled = off)')
     live.run('INSERT INTO "many %d" SELECT generate_series(1, 30000)')
@@ -62,6 +63,7 @@ def test_deleted_records_are_cleaned_up(home: Installation, live: PostgreSQLData
     assert look(live, "postgresql.dead_rows").level is Level.GOOD
 
 
+@on_both
 def test_a_table_in_use_is_not_queued_for(home: Installation, live: PostgreSQLDatabase) -> None:
     """Readers come through while the fix waits, and it gives up after two seconds."""
     with program(live) as other, other.cursor() as cursor:
@@ -73,6 +75,7 @@ def test_a_table_in_use_is_not_queued_for(home: Installation, live: PostgreSQLDa
         assert live.rows("SELECT count(*) FROM bulk") == [(300,)]
 
 
+@on_both
 def test_a_half_built_index_is_built_anew(home: Installation, live: PostgreSQLDatabase) -> None:
     live.run("CREATE TABLE twice (n int); INSERT INTO twice VALUES (1), (1)")
     with suppress(psycopg2.Error):
@@ -90,6 +93,7 @@ def test_a_half_built_index_is_built_anew(home: Installation, live: PostgreSQLDa
     assert live.rows(invalid) == [(0,)]
 
 
+@on_both
 def test_an_index_is_removed_and_can_be_had_back(
     home: Installation, live: PostgreSQLDatabase
 ) -> None:
@@ -104,6 +108,7 @@ def test_an_index_is_removed_and_can_be_had_back(
     assert live.rows("SELECT to_regclass('t_m')::text") == [("t_m",)]
 
 
+@on_both
 def test_a_copy_connection_is_given_up(home: Installation, live: PostgreSQLDatabase) -> None:
     name = f"slot_{live.name}"
     live.as_superuser(f"SELECT pg_create_physical_replication_slot('{name}', true)")
@@ -153,6 +158,7 @@ def test_a_setting_is_the_administrators(home: Installation, live: PostgreSQLDat
         command_of(home, target, fix, "autovacuum = off; DROP TABLE bulk; --")
 
 
+@on_both
 def test_work_is_stopped(home: Installation, live: PostgreSQLDatabase) -> None:
     with program(live, "a report") as other:
         thread = threading.Thread(target=_sleep, args=(other,))
@@ -174,6 +180,7 @@ def _sleep(session: Any) -> None:
         cursor.execute("SELECT pg_sleep(60)")
 
 
+@on_both
 def test_a_session_is_ended_and_its_number_is_not_enough(
     home: Installation, live: PostgreSQLDatabase
 ) -> None:
@@ -233,6 +240,7 @@ def test_others_sessions_need_a_right(
         ("postgresql.renew_sorting", ""),
     ],
 )
+@on_both
 def test_without_the_right_it_is_refused_with_the_grant_that_helps(
     live: PostgreSQLDatabase, home: Installation, fix: str, needs: str
 ) -> None:

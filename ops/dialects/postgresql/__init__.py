@@ -20,10 +20,22 @@ from ops.dialects.base import (
     RowSource,
     ServerSessions,
     SizeReport,
+    SlowStatements,
     Snapshot,
+    StatementOrder,
     Stuck,
+    WaitingSession,
 )
-from ops.dialects.postgresql import backup, figures, inplace, preflight, rows, staging, stuck
+from ops.dialects.postgresql import (
+    activity,
+    backup,
+    figures,
+    inplace,
+    preflight,
+    rows,
+    staging,
+    stuck,
+)
 from ops.dialects.postgresql import swap as swapping
 from ops.dialects.postgresql.connect import (
     CONNECT_ARGS,
@@ -78,6 +90,14 @@ class PostgreSQL(Dialect):
 
     def sessions(self, engine: Engine) -> ServerSessions | None:
         return figures.sessions(engine)
+
+    def waits(self, engine: Engine) -> tuple[WaitingSession, ...] | None:
+        return activity.waits(engine)
+
+    def slow_statements(
+        self, engine: Engine, order: StatementOrder, most: int
+    ) -> SlowStatements | None:
+        return activity.slow_statements(engine, order, most)
 
     def checks(self) -> tuple[Check, ...]:
         from ops.checks.postgresql import CHECKS

@@ -20,8 +20,11 @@ from ops.dialects.base import (
     RowSource,
     ServerSessions,
     SizeReport,
+    SlowStatements,
     Snapshot,
+    StatementOrder,
     Stuck,
+    WaitingSession,
 )
 from ops.dialects.sqlite import backup, figures, restore, rows, stuck
 from ops.dialects.sqlite.connect import file_of
@@ -60,6 +63,14 @@ class SQLite(Dialect):
 
     def sessions(self, engine: Engine) -> ServerSessions | None:
         return None  # there is no server that could know
+
+    def waits(self, engine: Engine) -> tuple[WaitingSession, ...] | None:
+        return None
+
+    def slow_statements(
+        self, engine: Engine, order: StatementOrder, most: int
+    ) -> SlowStatements | None:
+        return None
 
     def checks(self) -> tuple[Check, ...]:
         from ops.checks.sqlite import CHECKS

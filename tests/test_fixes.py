@@ -30,7 +30,8 @@ def test_every_remedy_is_a_fix_for_the_same_kind_of_database() -> None:
 
 @pytest.mark.parametrize("fix", FIXES.values(), ids=lambda fix: str(fix.id))
 def test_a_fix_says_what_it_does_and_who_has_to_wait(fix: Fix[object]) -> None:
-    assert fix.title and not fix.title.endswith(".")
+    assert fix.title
+    assert not fix.title.endswith(".")
     assert fix.what.endswith(".")
     assert fix.locks.endswith(".")
     assert fix.backend in (*known_backends(), "redis")

@@ -139,16 +139,6 @@ def test_the_whole_database_is_cleaned_up(home: Installation, live: PostgreSQLDa
 
 
 @on_one
-def test_indexes_follow_new_sorting_rules(home: Installation, live: PostgreSQLDatabase) -> None:
-    live.as_superuser(
-        "UPDATE pg_database SET datcollversion = '0' WHERE datname = current_database()"
-    )
-    press(home, "postgresql.renew_sorting")
-    version = "SELECT datcollversion = '0' FROM pg_database WHERE datname = current_database()"
-    assert live.as_superuser(version) != [(True,)]
-
-
-@on_one
 def test_a_setting_is_the_administrators(home: Installation, live: PostgreSQLDatabase) -> None:
     target, fix = home.target("live"), FIXES["postgresql.safe_setting"]
     assert "SET autovacuum = on;" in command_of(home, target, fix, "autovacuum")
@@ -201,9 +191,9 @@ def test_a_session_is_ended_and_its_number_is_not_enough(
 
 @on_one
 def test_the_consoles_own_work_is_not_ended(home: Installation, live: PostgreSQLDatabase) -> None:
-    with program(live, "ops-console 2026 restore") as other:
-        with pytest.raises(Refused, match="console's own work"):
-            press(home, "postgresql.end_session", str(other.get_backend_pid()))
+    ours, refusal = "ops-console 2026 restore", pytest.raises(Refused, match="console's own work")
+    with program(live, ours) as other, refusal:
+        press(home, "postgresql.end_session", str(other.get_backend_pid()))
 
 
 @on_one

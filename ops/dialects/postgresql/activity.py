@@ -97,7 +97,7 @@ def slow_statements(engine: Engine, order: StatementOrder, most: int) -> SlowSta
     """The `most` statements that stand first, with their values left out by the server; or
     what has to be done so that the server collects them."""
     with pooled(engine) as connection:
-        found = connection.exec_driver_sql(_EXTENSION).mappings().one()
+        found = dict(connection.exec_driver_sql(_EXTENSION).mappings().one())
         steps = _steps(found)
         if steps:
             return SlowStatements((), None, found["complete"], steps)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ops.errors import OpsError
+from ops.health import health_of, redis_health_of
 from ops.installation import Installation
 from ops.locks import held
 from ops.undo import expire_undo_points
@@ -38,7 +39,17 @@ def _expire(home: Installation) -> None:
         expire_undo_points(target, home.folder)
 
 
-DUTIES: Final[tuple[Duty, ...]] = (Duty("give up what was kept long enough", 3600, _expire),)
+def _look_at_health(home: Installation) -> None:
+    """Counters and findings that come and go are judged by what earlier looks have seen."""
+    for target in home.targets:
+        health_of(home, target.name)
+    redis_health_of(home)
+
+
+DUTIES: Final[tuple[Duty, ...]] = (
+    Duty("give up what was kept long enough", 3600, _expire),
+    Duty("look at health", 300, _look_at_health),
+)
 
 
 def keep_doing(

@@ -8,10 +8,14 @@ small databases stay quiet.
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from ops.checks.history import History
 
 
 class Level(StrEnum):
@@ -43,10 +47,18 @@ Ask = Callable[[str], list[Mapping[str, Any]]]
 @dataclass(frozen=True)
 class Context:
     """What a check may look at. `ask` runs a query within the check's time limit;
-    `facts` are figures gathered once for all checks (paths, INFO of Redis, settings)."""
+    `facts` are figures gathered once for all checks (paths, INFO of Redis, settings).
+
+    `is_deep` allows a deep check to take its time. `history` is what is remembered of earlier
+    looks; `now` is in seconds since the epoch.
+    """
 
     ask: Ask
     facts: Mapping[str, Any] = field(default_factory=dict)
+    version: str = ""
+    is_deep: bool = False
+    history: History | None = None
+    now: float = field(default_factory=time.time)
 
 
 @dataclass(frozen=True)
@@ -73,6 +85,14 @@ class Versions:
 def _numbers(version: str) -> tuple[int, ...]:
     leading = re.match(r"\d+(\.\d+)*", version)
     return tuple(int(part) for part in leading[0].split(".")) if leading else ()
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Thresholds that somebody has set for a check; None leaves the check's own."""
+
+    warning: float | None = None
+    critical: float | None = None
 
 
 @dataclass(frozen=True)
@@ -123,7 +143,8 @@ class Check:
 
     `remedy` names the fixes that help, the mildest first. `needs` is the right without which
     the check cannot look. A `deep` check may be expensive: it runs as a job, and a page shows
-    what it last found.
+    what it last found. A finding opens after `opens_after` looks in a row, and once open it is
+    judged against `closes_at` times the thresholds.
     """
 
     id: str
@@ -143,11 +164,14 @@ class Check:
     remedy: tuple[str, ...] = ()
     needs: str = ""
     deep: bool = False
+    opens_after: int = 1
+    closes_at: float = 1.0
 
-    def answer(self, context: Context) -> Finding:
-        """Ask the question. What could not be looked at is unknown, never good."""
+    def answer(self, context: Context, *, eased: bool = False) -> Finding:
+        """Ask the question. What could not be looked at is unknown, never good. `eased` judges
+        as for a finding that is open already."""
         try:
-            reading = self.measure(context, self)
+            reading = self.measure(context, self._eased() if eased else self)
         except CannotCheck as cause:
             return self._unknown(cause)
         is_good = reading.level is Level.GOOD
@@ -167,6 +191,22 @@ class Check:
             remedy=() if is_good or not reading.looked_at else remedy,
             subjects=reading.subjects,
         )
+
+    def with_thresholds(self, chosen: Thresholds | None) -> Check:
+        """This check, judged by what somebody has set."""
+        if chosen is None:
+            return self
+        return replace(
+            self,
+            warning=self.warning if chosen.warning is None else chosen.warning,
+            critical=self.critical if chosen.critical is None else chosen.critical,
+        )
+
+    def _eased(self) -> Check:
+        def ease(threshold: float | None) -> float | None:
+            return None if threshold is None else threshold * self.closes_at
+
+        return replace(self, warning=ease(self.warning), critical=ease(self.critical))
 
     def _unknown(self, cause: CannotCheck) -> Finding:
         return Finding(
@@ -220,9 +260,9 @@ class Finding:
     False where the check was left out, so that it says nothing about health.
 
     `remedy` names the fixes that help and `subjects` what they would act on (tables, indexes,
-    process numbers). `checked_at` is when a deep check looked, in seconds since the epoch;
-    None: just then. `aside` tells until when and why the finding was put aside; it then
-    counts neither for the status nor for the headline.
+    process numbers). `checked_at` is when a deep check looked and `since` when the finding was
+    first seen, in seconds since the epoch; None: just then. `aside` tells until when and why
+    the finding was put aside; it then counts neither for the status nor for the headline.
     """
 
     id: str
@@ -237,6 +277,7 @@ class Finding:
     remedy: tuple[str, ...] = ()
     subjects: tuple[str, ...] = ()
     checked_at: float | None = None
+    since: float | None = None
     aside: Aside | None = None
 
     def as_dict(self) -> dict[str, Any]:
@@ -254,6 +295,7 @@ class Finding:
             "remedy": list(self.remedy),
             "subjects": list(self.subjects),
             "checked_at": self.checked_at,
+            "since": self.since,
             "aside": None if self.aside is None else self.aside.as_dict(),
         }
 

@@ -317,9 +317,13 @@ class Dialect(ABC):
         """The questions about health that this kind of database is asked."""
 
     @abstractmethod
-    def health_context(self, engine: Engine) -> AbstractContextManager[Context]:
+    def health_context(
+        self, engine: Engine, *, staged: Replacement | None = None, deep: bool = False
+    ) -> AbstractContextManager[Context]:
         """What the checks look through: one connection, reading only, with time limits.
 
+        `deep` lets deep checks take their time. `staged` is looked into instead of the live
+        database: nobody else uses it, and it is thrown away afterwards.
         Raises OpsError where the database cannot be looked at.
         """
 

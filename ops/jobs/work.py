@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol
 
 from ops.backup import create_backup
 from ops.beside import restore_beside
+from ops.catalog import read_archive
 from ops.compare import compare_archive
 from ops.errors import Cancelled, OpsError
 from ops.fixes import do_fix
+from ops.health_deep import look_deep
+from ops.health_memory import keep_results
 from ops.installation import Installation
 from ops.progress import Progress
 from ops.proof import Prove
 from ops.restore import restore_backup, undo_restore
 from ops.samples import take_sample
 from ops.target import Target
-from ops.verify import prove_archive
+from ops.verify import VerifyResult, prove_archive
 
 Work = Callable[[Installation, str, Mapping[str, Any], Progress], dict[str, Any]]
 
@@ -46,7 +50,7 @@ def _tried(home: Installation, target: Target, archive: Path, progress: Progress
     """`proof`: what the test restore of a new backup found, None where it was not to be had;
     `notes`: why not. The backup is there whatever comes of it."""
     try:
-        proof = prove_archive(target, archive, home.folder, progress=progress)
+        proof = _proved(home, target, archive, home.folder, progress=progress)
     except Cancelled:
         told = "The backup was made and is kept; its test restore was stopped."
     except OpsError as error:
@@ -54,6 +58,26 @@ def _tried(home: Installation, target: Target, archive: Path, progress: Progress
     else:
         return {"proof": proof.as_dict(), "notes": []}
     return {"proof": None, "notes": [told.strip()]}
+
+
+def _proved(
+    home: Installation, target: Target, archive: Path, *args: Any, **more: Any
+) -> VerifyResult:
+    """A test restore; what deep checks of health found in the copy is remembered."""
+    proof = prove_archive(target, archive, *args, **more)
+    if proof.deep:
+        made = read_archive(archive).manifest.created_at
+        keep_results(home.store, target.name, proof.deep, taken=made.timestamp())
+    return proof
+
+
+def _check(
+    home: Installation, target: str, params: Mapping[str, Any], progress: Progress
+) -> dict[str, Any]:
+    """The deep checks of health, asked of the live database."""
+    found = look_deep(home.target(target), progress=progress)
+    keep_results(home.store, target, found)
+    return {"findings": [finding.as_dict() for finding in found]}
 
 
 class _Told(Protocol):
@@ -85,7 +109,7 @@ def _with_archive(
 def _test(
     home: Installation, target: str, params: Mapping[str, Any], progress: Progress
 ) -> dict[str, Any]:
-    return _with_archive(prove_archive, home, target, params, progress)
+    return _with_archive(partial(_proved, home), home, target, params, progress)
 
 
 def _compare(
@@ -145,4 +169,5 @@ WORK: Final[dict[str, Work]] = {
     "beside": _beside,
     "compare": _compare,
     "fix": _fix,
+    "check": _check,
 }

@@ -104,10 +104,12 @@ class PostgreSQL(Dialect):
 
         return CHECKS
 
-    def health_context(self, engine: Engine) -> AbstractContextManager[Context]:
+    def health_context(
+        self, engine: Engine, *, staged: Replacement | None = None, deep: bool = False
+    ) -> AbstractContextManager[Context]:
         from ops.checks.postgresql import open_context
 
-        return open_context(engine)
+        return open_context(engine, None if staged is None else staged.location, deep=deep)
 
     def health_details(self, engine: Engine) -> dict[str, object]:
         return figures.health_details(engine)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -13,11 +13,14 @@ from redis.exceptions import RedisError
 
 from ops.catalog import Catalog
 from ops.checks import redis as redis_checks
-from ops.checks.base import Check, Context, Finding, Level
+from ops.checks.base import Context, Finding, Level
 from ops.dialects import dialect_of
 from ops.errors import OpsError, Refused, Unavailable
 from ops.fixes import postgresql, redis, sqlite
 from ops.fixes.base import Fix, Obstacle
+from ops.health import chosen
+from ops.health_memory import keep_results, load_history
+from ops.health_settings import REDIS, chosen_thresholds, purpose_of
 from ops.installation import Installation
 from ops.locks import target_lock
 from ops.progress import Progress
@@ -144,24 +147,29 @@ def _place(home: Installation, target: Target, fix: Fix[Any]) -> Iterator[Any]:
 
 
 def _look_again(home: Installation, target: Target, fix: Fix[Any], check: str) -> Finding | None:
-    """The check's answer as it is now; None where there is no such check."""
-    checks, opening = _questions(home, target, fix)
-    asked = next((one for one in checks if one.id == check), None)
+    """The check's answer as the page will show it; None where there is no such check."""
+    name = REDIS if fix.backend == _REDIS else target.name
+    known = redis_checks.CHECKS if fix.backend == _REDIS else dialect_of(target.engine).checks()
+    thresholds = chosen_thresholds(home.store, name)
+    asked = next((one for one in chosen(known, thresholds) if one.id == check), None)
     if asked is None:
         return None
-    with opening as context:
-        return asked.answer(context)
+    history = load_history(home.store, name)
+    with _opened(home, target, fix, deep=asked.deep) as context:
+        finding = history.settle(asked, replace(context, history=history))
+    if asked.deep:
+        keep_results(home.store, name, [finding])
+    return finding
 
 
-def _questions(
-    home: Installation, target: Target, fix: Fix[Any]
-) -> tuple[tuple[Check, ...], AbstractContextManager[Context]]:
+def _opened(
+    home: Installation, target: Target, fix: Fix[Any], *, deep: bool
+) -> AbstractContextManager[Context]:
     if fix.backend == _REDIS:
         assert home.settings.redis_url is not None
         url = home.settings.redis_url.get_secret_value()
-        return redis_checks.CHECKS, redis_checks.open_context(url)
-    dialect = dialect_of(target.engine)
-    return dialect.checks(), dialect.health_context(target.engine)
+        return redis_checks.open_context(url, purpose_of(home.store))
+    return dialect_of(target.engine).health_context(target.engine, deep=deep)
 
 
 def _has_fresh_backup(home: Installation, target: Target) -> bool:

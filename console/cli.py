@@ -21,7 +21,7 @@ import click
 from console.context import console
 from console.terminal import Terminal, answering, difference_lines, tell
 from ops.checks.base import HealthReport, Status
-from ops.errors import Cancelled, NotConfirmed
+from ops.errors import Cancelled, NotConfirmed, Refused, Unavailable
 from ops.proof import Prove
 from ops.target import Target
 
@@ -248,7 +248,12 @@ def list_(target: str | None, as_json: bool) -> None:
 
 @main.command()
 @_options
-def health(target: str | None, as_json: bool) -> None:
+@click.option(
+    "--report",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write a report to hand to someone to this file: .html, .pdf or .json.",
+)
+def health(target: str | None, as_json: bool, report: Path | None) -> None:
     """Say how the database, and Redis where it is set, are doing."""
     with answering(as_json):
         from ops.health import health_of, redis_health_of
@@ -258,7 +263,27 @@ def health(target: str | None, as_json: bool) -> None:
         worst = next(s for s in _WORST_FIRST if any(r.status is s for r in reports))
         document = {"status": worst.value, "reports": [r.as_dict() for r in reports]}
         tell(as_json, document, "\n".join(_health_lines(reports)))
+        if report is not None:
+            _write_report(target, report)
         sys.exit(HEALTH_EXIT[worst])
+
+
+def _write_report(target: str | None, path: Path) -> None:
+    """Raises OpsError: the file cannot be written, or its ending tells no format."""
+    from ops.report import Format, make_report, rendered
+
+    endings = [format.value for format in Format]
+    if path.suffix.removeprefix(".").lower() not in endings:
+        raise Refused(
+            f"{path.name} does not end like a report.", f"End it with .{', .'.join(endings)}."
+        )
+    content = rendered(make_report(console(), target), Format(path.suffix[1:].lower()))
+    try:
+        path.write_bytes(content)
+    except OSError as cause:
+        raise Unavailable(
+            f"The report could not be written to {path}.", "Choose another file.", str(cause)
+        ) from cause
 
 
 def _health_lines(reports: list[HealthReport]) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -64,6 +64,13 @@ def fix_named(id: str) -> Fix[Any]:
         return FIXES[id]
     except KeyError:
         raise Refused(f"The console knows no fix {id!r}.") from None
+
+
+def goes_beside(kind: str, params: Mapping[str, Any]) -> bool:
+    """Whether a job need not wait for another one of its target: ending the session that holds
+    up a backup could else not be done until the backup has ended."""
+    fix = FIXES.get(str(params.get("fix"))) if kind == "fix" else None
+    return fix is not None and fix.beside_work
 
 
 def obstacle(home: Installation, target: Target, fix: Fix[Any], subject: str) -> Obstacle | None:

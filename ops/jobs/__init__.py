@@ -24,6 +24,7 @@ from sqlalchemy import RowMapping, insert, select, update
 
 from ops.datafolder import DataFolder
 from ops.errors import Cancelled, OpsError, Refused
+from ops.fixes import goes_beside
 from ops.installation import Installation
 from ops.jobs.work import WORK
 from ops.locks import held, is_held
@@ -94,7 +95,7 @@ def create(home: Installation, kind: str, target: str, who: str, params: Mapping
     """
     home.target(target)
     for job in recent(home, target, limit=5):
-        if job.is_active:
+        if job.is_active and not goes_beside(kind, params):
             raise Refused(
                 f"A {job.kind} of {target!r} is already running.",
                 "Wait until it has finished; you can see it on the page.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from urllib.parse import quote
 
 import streamlit as st
 
@@ -27,9 +28,15 @@ from ops import dialect_of
 from ops.checks.base import URGENCY, Finding, Level
 from ops.checkup import Checkup
 from ops.health_memory import load_history
+from ops.report import Format
 from ops.target import Target
 
 _ABOUT = {"redis": "Redis", "backups": "Backups"}
+_FORMATS = {
+    Format.HTML: "Download as a web page",
+    Format.PDF: "Download as a PDF",
+    Format.JSON: "Download as JSON",
+}
 _BOXES = {Level.NOW: st.error, Level.SOON: st.warning, Level.UNKNOWN: st.info}
 
 
@@ -41,8 +48,8 @@ def draw() -> None:
         found = checkup(target)
         _headline(found)
         job_panel(target, ("fix", "check", "backup"))
-        ask_purpose()
         _findings(target, found)
+        ask_purpose()
         _deep(target)
         with st.expander("When something counts as urgent"):
             draw_thresholds(target)
@@ -103,18 +110,22 @@ def _draw(target: Target, about: str, finding: Finding) -> None:
     with st.container(border=True):
         draw_words(finding, about)
         if finding.id.startswith("backups.") and finding.level is Level.NOW:
-            if st.button(
-                "Back up now",
-                key=f"backup-{finding.id}",
-                type="primary",
-                icon=":material/archive:",
-                disabled=is_busy(target),
-            ):
-                start_job("backup", target, {})
+            _back_up(target, finding)
         draw_remedies(target, finding)
         if finding.looked_at:
             offer_aside(target, finding)
         draw_details(finding)
+
+
+def _back_up(target: Target, finding: Finding) -> None:
+    if st.button(
+        "Back up now",
+        key=f"backup-{finding.id}",
+        type="primary",
+        icon=":material/archive:",
+        disabled=is_busy(target),
+    ):
+        start_job("backup", target, {})
 
 
 def _deep(target: Target) -> None:
@@ -138,6 +149,12 @@ def _deep(target: Target) -> None:
 
 def _reports(target: Target, found: Checkup) -> None:
     st.subheader("A report to hand to someone")
+    links = "".join(
+        f'<a href="/api/reports/{quote(target.name)}/{format.value}" download '
+        f'style="margin-right: 1.5rem">{word}</a>'
+        for format, word in _FORMATS.items()
+    )
+    st.html(links)
     with st.expander("All figures of this report"):
         st.json(found.as_dict(), expanded=1)
 

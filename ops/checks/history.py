@@ -7,7 +7,7 @@ history each look stands for itself.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -80,6 +80,20 @@ class History:
     def last(self, name: str) -> Sample | None:
         """The newest kept sample of that name."""
         return self.samples[name][-1] if self.samples.get(name) else None
+
+    def changed(
+        self, name: str, hint: float, state: Callable[[], float], now: float
+    ) -> float | None:
+        """When `state` was last seen to change (seconds since the epoch); None where it never
+        was. It is asked only where `hint` has changed, which may change without it."""
+        last = self.last(name)
+        if last is not None and last.figures["hint"] == hint:
+            return last.began
+        figures = {"hint": hint, "state": state()}
+        is_same = last is None or last.figures["state"] == figures["state"]
+        began = now if not is_same else last.began if last else None
+        self.samples[name] = [Sample(now, figures, began)]
+        return began
 
     def settle(self, check: Check, context: Context) -> Finding:
         """Ask `check`, and let what it found open late and close late, as the check wants."""

@@ -7,6 +7,7 @@ from typing import Any, Final
 from sqlalchemy import Engine, text
 from sqlalchemy.pool import QueuePool
 
+from ops.checks.base import Ask
 from ops.dialects.base import (
     LiveRows,
     PoolStats,
@@ -126,10 +127,9 @@ def sessions(engine: Engine) -> ServerSessions:
     return ServerSessions(limits["used"], limits["available"], groups, limits["complete"])
 
 
-def health_details(engine: Engine) -> dict[str, object]:
+def health_details(ask: Ask) -> dict[str, object]:
     """Figures for a health report: bytes, counts, and times as ISO text."""
-    with pooled(engine) as connection:
-        row = connection.execute(text(_DETAILS)).mappings().one()
+    row = ask(_DETAILS)[0]
     return {k: v.isoformat() if hasattr(v, "isoformat") else v for k, v in row.items()}
 
 

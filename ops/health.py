@@ -233,7 +233,7 @@ def headline(ordered: Sequence[Finding]) -> str:
         told.append(f"{many(unknown, 'thing')} could not be checked")
     if left_out:
         were = "was" if left_out == 1 else "were"
-        told.append(f"{many(left_out, 'thing')} {were} not looked at while you wait")
+        told.append(f"{many(left_out, 'thing')} {were} not looked at")
     if aside:
         told.append(f"{many(aside, 'thing')} {'was' if aside == 1 else 'were'} put aside")
     if not told:

@@ -8,7 +8,7 @@ from ops.checks.words import MB, many, size
 
 
 def growth_check(backend: str) -> Check:
-    """The check for one kind of database; its context tells `file_bytes`."""
+    """The check for one kind of database."""
     return Check(
         id=f"{backend}.growth",
         title="Growth",
@@ -26,7 +26,7 @@ def growth_check(backend: str) -> Check:
 
 
 def _growth(context: Context, check: Check) -> Reading:
-    grown = weekly_growth(context, context.facts["file_bytes"])
+    grown = weekly_growth(context)
     if grown is None:
         young = "How fast it grows shows once its size has been watched for a week."
         return Reading(Level.GOOD, sentence=young)
@@ -40,7 +40,7 @@ def _growth(context: Context, check: Check) -> Reading:
 def full_in(context: Context, free_bytes: int) -> str:
     """A sentence on when `free_bytes` will be used up, if it goes on like this; empty where
     that is not known or not within a year."""
-    grown = weekly_growth(context, context.facts["file_bytes"])
+    grown = weekly_growth(context)
     if grown is None or grown[0] <= 0:
         return ""
     days = 7 * free_bytes / grown[0]

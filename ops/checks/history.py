@@ -21,6 +21,7 @@ WINDOW_SECONDS: Final = 3600
 _KEEP_EVERY_SECONDS: Final = 600
 _SHORTEST_WINDOW_SECONDS: Final = 60
 _LOOKS_APART_SECONDS: Final = 30
+_WEEK: Final = 7 * 86_400
 _SAME_START_SECONDS: Final = 5
 
 _MILDER: Final = {Level.NOW: Level.SOON, Level.SOON: Level.INFO}
@@ -180,15 +181,14 @@ def counted(
     return Counted(by, seconds, f"in the last {duration(seconds)}", is_total=False)
 
 
-def weekly_growth(context: Context, size: int) -> tuple[float, float] | None:
-    """By how many bytes a week, and how many percent, a database of `size` bytes grows, from
-    samples of its size over one to two weeks; None where there are not enough."""
+def weekly_growth(context: Context) -> tuple[float, float] | None:
+    """By how many bytes a week, and how many percent, a database grows, from samples of its
+    size over one to two weeks; None where there are not enough."""
     if context.history is None:
         return None
-    weeks = 7 * 86_400
-    recent = [(at, was) for at, was in context.history.sizes if context.now - at <= 2 * weeks]
-    if not recent or context.now - recent[0][0] < weeks:
+    recent = [(at, was) for at, was in context.history.sizes if context.now - at <= 2 * _WEEK]
+    if not recent or recent[-1][0] - recent[0][0] < _WEEK:
         return None
-    at, was = recent[0]
-    gained = (size - was) * weeks / (context.now - at)
-    return gained, 100 * gained / max(1, was)
+    (first_at, first), (last_at, last) = recent[0], recent[-1]
+    gained = (last - first) * _WEEK / (last_at - first_at)
+    return gained, 100 * gained / max(1, first)

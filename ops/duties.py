@@ -10,6 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,6 +18,7 @@ from ops.errors import OpsError
 from ops.health import health_of, redis_health_of
 from ops.installation import Installation
 from ops.locks import held
+from ops.samples import take_sample
 from ops.undo import expire_undo_points
 
 log = logging.getLogger(__name__)
@@ -42,6 +44,8 @@ def _expire(home: Installation) -> None:
 def _look_at_health(home: Installation) -> None:
     """Counters and findings that come and go are judged by what earlier looks have seen."""
     for target in home.targets:
+        with suppress(OpsError):  # the report tells of one that does not answer
+            take_sample(home.store, target)
         health_of(home, target.name)
     redis_health_of(home)
 

@@ -40,7 +40,8 @@ def _get(console: RunningConsole, given: str | None) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize(
-    "given", [None, "", "Bearer", "Bearer ", f"Bearer {TOKEN}x", f"Basic {TOKEN}", TOKEN, "Bearer é"]
+    "given",
+    [None, "", "Bearer", "Bearer ", f"Bearer {TOKEN}x", f"Basic {TOKEN}", TOKEN, "Bearer é"],
 )
 def test_strangers_are_refused(console: RunningConsole, given: str | None) -> None:
     status, text = _get(console, given and given.encode().decode("latin-1"))

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from ops import create_backup
-from ops.checkup import score_of
 from ops.checks.base import Aside, Finding, Level
+from ops.checkup import score_of
 from ops.installation import Installation
 from ops.report import Format, make_report, rendered
 from tests.databases import SQLiteDatabase

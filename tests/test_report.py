@@ -43,7 +43,10 @@ def test_the_page_is_whole_by_itself_and_escapes_what_it_tells(hostile: Installa
     assert page.index("Act now") < page.index("Look at this soon") < page.index("and fine")
 
 
-def test_the_pdf_is_one(hostile: Installation) -> None:
+@pytest.mark.parametrize("fonts", ["the machine's", "none"])
+def test_the_pdf_is_one(hostile: Installation, monkeypatch: pytest.MonkeyPatch, fonts: str) -> None:
+    if fonts == "none":
+        monkeypatch.setattr("ops.report.pdf._FONTS", ())
     pdf = rendered(make_report(hostile), Format.PDF)
     assert pdf.startswith(b"%PDF-")
     assert pdf.rstrip().endswith(b"%%EOF")

@@ -101,11 +101,11 @@ def make_report(home: Installation, name: str | None = None) -> Report:
 def rendered(report: Report, format: Format) -> bytes:
     """The report as the content of a file."""
     if format is Format.JSON:
-        return json.dumps(report.as_dict(), indent=2, ensure_ascii=False, default=str).encode()
+        return json.dumps(report.as_dict(), indent=2, default=str).encode()
     if format is Format.HTML:
         from ops.report.html import as_html
 
-        return as_html(report).encode()
+        return as_html(report).encode(errors="replace")
     from ops.report.pdf import as_pdf
 
     return as_pdf(report)

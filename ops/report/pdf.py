@@ -101,6 +101,6 @@ class _Page(FPDF):
 
     def _writable(self, text: str) -> str:
         if self._is_full:
-            return text
+            return text.encode(errors="replace").decode()
         plain = text.translate({ord("“"): '"', ord("”"): '"', ord("…"): "...", ord("–"): "-"})
         return plain.encode("latin-1", "replace").decode("latin-1")

@@ -63,12 +63,15 @@ def _headline(found: Checkup) -> None:
     """The worst finding in words; figures come second."""
     whole = found.whole
     counting = [finding for finding in whole.findings if finding.aside is None]
-    worst = counting[0] if counting else None
-    if worst is None or worst.level in (Level.GOOD, Level.INFO):
-        st.success(f"**{plain(whole.headline)}**", icon=":material/check_circle:")
+    worst = counting[0].level if counting else Level.UNKNOWN
+    icon, _, urgency = SIGNS[worst]
+    if worst in (Level.GOOD, Level.INFO):
+        all_seen = all(finding.looked_at for finding in counting)
+        box, icon = (st.success, SIGNS[Level.GOOD][0]) if all_seen else (st.info, icon)
+        box(f"**{plain(whole.headline)}**", icon=icon)
     else:
-        icon, _, urgency = sign_of(worst)
-        _BOXES[worst.level](f"**{urgency}: {plain(whole.headline)}**", icon=icon)
+        told = whole.headline if worst is Level.UNKNOWN else f"{urgency}: {whole.headline}"
+        _BOXES[worst](f"**{plain(told)}**", icon=icon)
     signs = Counter(sign_of(finding) for finding in sorted(counting, key=_order))
     with st.container(horizontal=True, vertical_alignment="center"):
         st.caption(f"Score {found.score} of 100")

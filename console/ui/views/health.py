@@ -10,6 +10,7 @@ import streamlit as st
 from console.context import console
 from console.ui.parts.errors import guarded
 from console.ui.parts.findings import (
+    SIGNS,
     checkup,
     draw_details,
     draw_finding,

@@ -65,6 +65,7 @@ def test_every_setting_is_read() -> None:
         "OPS_UNDO_DAYS": "30",
         "OPS_PROVE_BACKUPS": "full",
         "OPS_CHECKSUMS": "true",
+        "OPS_METRICS_TOKEN": "sixteen or longer",
         "OPS_TRUSTED_PROXIES": "10.0.0.1,10.0.0.2",
     }
     read = load_settings(given)
@@ -108,6 +109,7 @@ def test_every_secret_may_come_from_a_file(tmp_path: Path) -> None:
         "DATABASE_URL": SQLITE,
         "REDIS_URL": "redis://h/0",
         "OPS_ADMIN_PASSWORD": " with spaces ",
+        "OPS_METRICS_TOKEN": "0123456789abcdef",
         "OPS_TARGETS__OTHER": POSTGRESQL,
     }
     assert {name.replace("OTHER", "NAME") for name in values} == set(secret_names())

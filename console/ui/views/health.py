@@ -27,6 +27,7 @@ from console.ui.parts.session import current_target
 from console.ui.parts.words import ago, plain
 from ops import dialect_of
 from ops.checks.base import URGENCY, Finding, Level
+from ops.checks.words import many
 from ops.checkup import Checkup
 from ops.health_memory import load_history
 from ops.report import Format
@@ -94,8 +95,11 @@ def _findings(target: Target, found: Checkup) -> None:
     told.sort(key=lambda pair: _order(pair[1]))
     loud = [pair for pair in told if not is_quiet(pair[1]) and pair[1].aside is None]
     aside = [pair for pair in told if pair[1].aside is not None]
-    for about, finding in loud:
-        _draw(target, about, finding)
+    for together in _together(loud):
+        if len(together) == 1:
+            _draw(target, *together[0])
+        else:
+            _draw_unknown(target, together)
     if not loud:
         st.markdown(":material/check_circle: Nothing here needs you.")
     if aside:
@@ -108,6 +112,33 @@ def _findings(target: Target, found: Checkup) -> None:
             with st.expander(f"{group}: looked at and fine, or good to know ({len(quiet)})"):
                 for finding in quiet:
                     draw_finding(finding)
+
+
+def _together(loud: list[tuple[str, Finding]]) -> list[list[tuple[str, Finding]]]:
+    """One card for all that could not be checked for the same reason: one grant helps them."""
+    cards: dict[object, list[tuple[str, Finding]]] = {}
+    for about, finding in loud:
+        is_unknown = finding.level is Level.UNKNOWN and finding.fix
+        key = (about, finding.sentence, finding.fix) if is_unknown else finding.id
+        cards.setdefault(key, []).append((about, finding))
+    return list(cards.values())
+
+
+def _draw_unknown(target: Target, together: list[tuple[str, Finding]]) -> None:
+    about, first = together[0]
+    icon, colour, urgency = sign_of(first)
+    with st.container(border=True):
+        told = many(len(together), "question")
+        st.markdown(f"{icon} :{colour}[**{urgency}**] · {about} · {told} for the same reason")
+        st.markdown(f"**{plain(first.sentence)}**")
+        st.markdown(f"**What to do:** {plain(first.fix)}")
+        st.markdown("\n".join(f"- {plain(one.title)}: {plain(one.why)}" for _, one in together))
+        with st.expander("Put aside, and technical details"):
+            for _, finding in together:
+                st.markdown(f"**{plain(finding.title)}**")
+                offer_aside(target, finding)
+                if finding.technical:
+                    st.code(finding.technical, language=None, wrap_lines=True)
 
 
 def _draw(target: Target, about: str, finding: Finding) -> None:

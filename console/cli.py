@@ -18,6 +18,7 @@ from typing import Any
 
 import click
 
+from console.cli_jobs import COMMANDS
 from console.context import console
 from console.terminal import Terminal, answering, difference_lines, tell
 from ops.checks.base import HealthReport, Status
@@ -290,6 +291,10 @@ def _confirm(target: Target, what: str, yes: bool) -> None:
     told = click.prompt(f"This will {what}. Type the database's name ({name}) to go on", err=True)
     if told != name:
         raise NotConfirmed("The name was not the database's.", "Type it exactly.")
+
+
+for _command in COMMANDS:
+    main.add_command(_command)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,8 @@ from typing import Final
 
 from ops.errors import OpsError
 from ops.installation import Installation
-from ops.locks import held
+from ops.jobs.oversight import look_after, thin
+from ops.locks import locks_of
 from ops.undo import expire_undo_points
 
 log = logging.getLogger(__name__)
@@ -38,7 +39,11 @@ def _expire(home: Installation) -> None:
         expire_undo_points(target, home.folder)
 
 
-DUTIES: Final[tuple[Duty, ...]] = (Duty("give up what was kept long enough", 3600, _expire),)
+DUTIES: Final[tuple[Duty, ...]] = (
+    Duty("look after jobs", 5, look_after),
+    Duty("forget old jobs", 3600, thin),
+    Duty("give up what was kept long enough", 3600, _expire),
+)
 
 
 def keep_doing(
@@ -47,7 +52,7 @@ def keep_doing(
     """Do the duties until `stop` is set; wait while another console does them."""
     while not stop.is_set():
         try:
-            with held(home.folder.locks / "duties.lock"):
+            with locks_of(home.folder).held("duties"):
                 _do_until(home, stop, duties)
         except BlockingIOError:
             stop.wait(_TICK_SECONDS)

@@ -250,6 +250,11 @@ class Dialect(ABC):
     def sessions(self, engine: Engine) -> ServerSessions | None:
         """Who is connected, as the server sees it; None where there is no server."""
 
+    def is_at_work(self, engine: Engine) -> bool:
+        """Whether a server of this kind is busy with a statement of this console's, waiting
+        neither for a lock nor for us; False where there is no server. Raises OpsError."""
+        return False
+
     @abstractmethod
     def checks(self) -> tuple[Check, ...]:
         """The questions about health that this kind of database is asked."""

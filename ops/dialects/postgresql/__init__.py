@@ -23,7 +23,16 @@ from ops.dialects.base import (
     Snapshot,
     Stuck,
 )
-from ops.dialects.postgresql import backup, figures, inplace, preflight, rows, staging, stuck
+from ops.dialects.postgresql import (
+    backup,
+    figures,
+    inplace,
+    preflight,
+    rows,
+    sessions,
+    staging,
+    stuck,
+)
 from ops.dialects.postgresql import swap as swapping
 from ops.dialects.postgresql.connect import (
     CONNECT_ARGS,
@@ -78,6 +87,9 @@ class PostgreSQL(Dialect):
 
     def sessions(self, engine: Engine) -> ServerSessions | None:
         return figures.sessions(engine)
+
+    def is_at_work(self, engine: Engine) -> bool:
+        return sessions.are_at_work(engine)
 
     def checks(self) -> tuple[Check, ...]:
         from ops.checks.postgresql import CHECKS

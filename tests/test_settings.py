@@ -65,6 +65,8 @@ def test_every_setting_is_read() -> None:
         "OPS_UNDO_DAYS": "30",
         "OPS_PROVE_BACKUPS": "full",
         "OPS_CHECKSUMS": "true",
+        "OPS_STORE_URL": "postgresql://console@host/memory",
+        "OPS_QUEUE": "redis",
         "OPS_TRUSTED_PROXIES": "10.0.0.1,10.0.0.2",
     }
     read = load_settings(given)

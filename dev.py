@@ -162,7 +162,7 @@ def command_test(arguments: list[str]) -> int:
     prepare("dev")
     # Much of a test's time is waiting for servers and browsers. A file stays with one process,
     # so that what its tests share is started once.
-    shared = ["-n", "logical", "--dist", "loadfile"]
+    shared = ["-n", "logical", "--dist", "loadfile", "--no-loadscope-reorder"]
     return become(program(VENV, "python"), "-m", "pytest", *shared, *(arguments or ["tests"]))
 
 

@@ -160,7 +160,10 @@ def command_run(arguments: list[str]) -> int:
 
 def command_test(arguments: list[str]) -> int:
     prepare("dev")
-    return become(program(VENV, "python"), "-m", "pytest", *(arguments or ["tests"]))
+    # Much of a test's time is waiting for servers and browsers. A file stays with one process,
+    # so that what its tests share is started once.
+    shared = ["-n", "logical", "--dist", "loadfile", "--no-loadscope-reorder"]
+    return become(program(VENV, "python"), "-m", "pytest", *shared, *(arguments or ["tests"]))
 
 
 def command_soak(arguments: list[str]) -> int:

@@ -21,7 +21,7 @@ from ops.undo import expire_undo_points
 
 log = logging.getLogger(__name__)
 
-_TICK_SECONDS: Final = 5.0
+_TICK_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True)

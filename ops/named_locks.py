@@ -33,7 +33,7 @@ class Locks(ABC):
     """Locks by name. `lost` is set when one of ours was taken by somebody else meanwhile."""
 
     patience_seconds: float = 0.0
-    """How long a living owner may be without its lock."""
+    """How long a living owner on another machine may be without its lock."""
 
     def __init__(self) -> None:
         self.lost = threading.Event()

@@ -246,13 +246,15 @@ def is_alive(home: Installation, job: Job) -> bool:
     locks = locks_of(home.folder)
     if locks.is_held(lock_of(job.id)):
         return True
-    if job.state is State.RUNNING:
-        silent = time.time() - (job.heartbeat or job.created)
-        return silent < locks.patience_seconds
-    if time.time() - job.created < _START_SECONDS:
-        return True
     claim = rows.claim_on(home, job.target)
-    return claim is not None and claim.job == job.id and claim.queued
+    if claim is None or claim.job != job.id:
+        return False
+    if job.state is State.RUNNING:
+        # On this machine nobody lives without its lock; another may have lost it for a moment.
+        is_here = claim.host == socket.gethostname()
+        silent = time.time() - (job.heartbeat or job.created)
+        return not is_here and silent < locks.patience_seconds
+    return claim.queued or time.time() - job.created < _START_SECONDS
 
 
 def lock_of(job_id: str) -> str:

@@ -32,7 +32,7 @@ def draw() -> None:
     target = current_target()
     with guarded():
         name = dialect_of(target.engine).database_name(target.engine)
-        heading(name, target)
+        heading(name, target, shows_jobs=False)
         if target.is_demo:
             _explain_demo()
         if unsettled(target, console().folder) and not is_busy(target):

@@ -30,7 +30,7 @@ _OTHERS = "A backup of another database"
 def draw() -> None:
     """The page."""
     target = current_target()
-    heading("Restore", target)
+    heading("Restore", target, shows_jobs=False)
     st.markdown(
         "Puts a backup in the place of the database. It is checked first, beside the database "
         "in use; only then are the two swapped, and you can undo it afterwards."

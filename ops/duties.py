@@ -16,6 +16,7 @@ from typing import Final
 from ops.errors import OpsError
 from ops.installation import Installation
 from ops.locks import held
+from ops.runs import begin_due
 from ops.undo import expire_undo_points
 
 log = logging.getLogger(__name__)
@@ -38,7 +39,10 @@ def _expire(home: Installation) -> None:
         expire_undo_points(target, home.folder)
 
 
-DUTIES: Final[tuple[Duty, ...]] = (Duty("give up what was kept long enough", 3600, _expire),)
+DUTIES: Final[tuple[Duty, ...]] = (
+    Duty("give up what was kept long enough", 3600, _expire),
+    Duty("begin what the schedules have due", 30, begin_due),
+)
 
 
 def keep_doing(

@@ -185,6 +185,9 @@ def _begin(home: Installation, run: Run, now: datetime) -> None:
     except Refused:
         _change(home, run, RunState.RUNNING, state=RunState.WAITING)
         return
+    except OpsError as error:
+        _try_again(home, run, time.time(), error.as_dict())
+        return
     _change(home, run, RunState.RUNNING, job=job, changed=time.time())
 
 
@@ -220,7 +223,7 @@ def _settle(home: Installation, run: Run) -> None:
     elif job.state is State.CANCELLED:
         _change(home, run, RunState.RUNNING, state=RunState.CANCELLED, job=job.id, changed=ended)
     else:
-        _try_again(home, run, job, ended)
+        _try_again(home, run, ended, dict(job.error or {}), job=job.id)
 
 
 def _job_of(home: Installation, run: Run) -> Job | None:
@@ -242,22 +245,18 @@ def _job_of(home: Installation, run: Run) -> Job | None:
     )
 
 
-def _try_again(home: Installation, run: Run, job: Job, ended: float) -> None:
+def _try_again(
+    home: Installation, run: Run, ended: float, error: dict[str, str], **more: Any
+) -> None:
+    """Note that a try has failed, and when the next one is; after the last the run has."""
     tries = run.tries + 1
-    gives_up = tries > len(PAUSES)
-    if gives_up:
+    failed = {"tries": tries, "error": error, "changed": ended, **more}
+    if tries > len(PAUSES):
         log.error("%s of %s, due %s: given up", run.kind, run.target, run.due_at.isoformat())
-    _change(
-        home,
-        run,
-        RunState.RUNNING,
-        state=RunState.FAILED if gives_up else RunState.WAITING,
-        tries=tries,
-        next_try=ended if gives_up else ended + PAUSES[tries - 1],
-        error=dict(job.error or {}),
-        job=job.id,
-        changed=ended,
-    )
+        _change(home, run, RunState.RUNNING, state=RunState.FAILED, **failed)
+        return
+    next_try = ended + PAUSES[tries - 1]
+    _change(home, run, RunState.RUNNING, state=RunState.WAITING, next_try=next_try, **failed)
 
 
 def _change(home: Installation, run: Run, former: RunState, **values: Any) -> bool:

@@ -34,6 +34,13 @@ class Routine(StrEnum):
     RECHECK = "recheck"
 
 
+NAMES: Final = {
+    Routine.BACKUP: "backup",
+    Routine.TEST: "test restore of the newest backup",
+    Routine.RECHECK: "reading all kept backups again",
+}
+
+
 class Plan(BaseModel):
     """What a person has chosen for one target. `backup`, `test` (a test restore of the newest
     backup) and `recheck` (reading all kept ones again) are cron lines in the time zone `zone`;

@@ -98,7 +98,10 @@ class Timetable:
     def in_words(self) -> str:
         """Like "every day at 03:00"; a line beyond the plain rhythms as cronsim explains it."""
         rhythm = Rhythm.of(self.line)
-        return rhythm.in_words() if rhythm else CronSim(self.line, datetime.now(UTC)).explain()
+        if rhythm is not None:
+            return rhythm.in_words()
+        told = CronSim(self.line, datetime.now(UTC)).explain()
+        return told[:1].lower() + told[1:]
 
 
 class Every(StrEnum):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 from collections import Counter
 from datetime import UTC, date, datetime, time, timedelta
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -88,14 +89,14 @@ def test_every_few_hours_each_hour_of_the_clock_is_due_once(
     runs = _runs(Rhythm(Every.HOURS, at, hours).line, zone, start, start + timedelta(days=366))
     shown = Counter((_local(run, zone).date(), _local(run, zone).hour) for run in runs)
     assert set(shown.values()) == {1}
-    for earlier, later in zip(runs, runs[1:], strict=False):
+    for earlier, later in pairwise(runs):
         assert timedelta(hours=hours - 1) <= later - earlier <= timedelta(hours=hours + 1)
 
 
 def test_every_hour_goes_by_true_hours() -> None:
     begin = datetime(2027, 10, 30, 20, 30, tzinfo=UTC)
     runs = _runs("0 * * * *", "Europe/Berlin", begin, begin + timedelta(days=1))
-    assert {later - earlier for earlier, later in zip(runs, runs[1:], strict=False)} == {
+    assert {later - earlier for earlier, later in pairwise(runs)} == {
         timedelta(hours=1)
     }
 

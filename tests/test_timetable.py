@@ -96,9 +96,7 @@ def test_every_few_hours_each_hour_of_the_clock_is_due_once(
 def test_every_hour_goes_by_true_hours() -> None:
     begin = datetime(2027, 10, 30, 20, 30, tzinfo=UTC)
     runs = _runs("0 * * * *", "Europe/Berlin", begin, begin + timedelta(days=1))
-    assert {later - earlier for earlier, later in pairwise(runs)} == {
-        timedelta(hours=1)
-    }
+    assert {later - earlier for earlier, later in pairwise(runs)} == {timedelta(hours=1)}
 
 
 @settings(max_examples=150, deadline=None)

@@ -97,6 +97,29 @@ sessions: Final = Table(
     Column("seen", Float, nullable=False),
 )
 
+schedules: Final = Table(
+    "schedules",
+    metadata,
+    Column("target", String(60), primary_key=True),
+    Column("plan", JSON, nullable=False),
+    Column("since", Float, nullable=False),
+    Column("who", String(60), nullable=False),
+)
+
+scheduled_runs: Final = Table(
+    "scheduled_runs",
+    metadata,
+    Column("target", String(60), primary_key=True),
+    Column("kind", String(20), primary_key=True),
+    Column("moment", Float, primary_key=True),
+    Column("state", String(20), nullable=False),
+    Column("tries", Integer, nullable=False),
+    Column("next_try", Float, nullable=False),
+    Column("job", String(40)),
+    Column("error", JSON),
+    Column("changed", Float, nullable=False),
+)
+
 sign_in_links: Final = Table(
     "sign_in_links",
     metadata,

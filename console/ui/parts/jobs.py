@@ -26,6 +26,8 @@ _NAMES = {
     "test": "Test restore",
     "compare": "Comparison",
     "beside": "Bringing a backup to life",
+    "recheck": "Reading the kept backups again",
+    "prune": "Deleting old backups",
 }
 _ENDS = {State.DONE: "is done", State.CANCELLED: "has stopped"}
 _SHOW_ENDED_SECONDS = 15 * 60
@@ -118,6 +120,12 @@ def _outcome(job: Job) -> str:
     held = f"{many(len(tables), 'table')} with {many(rows, 'row')}"
     if job.kind == "backup":
         return f"{held}, {size(result['size'])}. It took {took}."
+    if job.kind == "recheck":
+        told = f"{many(result['whole'], 'backup')} are as they were written"
+        changed = len(result["changed"])
+        return f"{told}, {changed} are not." if changed else f"{told}. It took {took}."
+    if job.kind == "prune":
+        return f"{many(len(result['deleted']), 'backup')} deleted, {size(result['freed'])} freed."
     if job.kind == "beside":
         return f"{held} are there. Its address stands below."
     if job.kind == "restore" and result.get("proven"):

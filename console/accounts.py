@@ -20,6 +20,7 @@ from sqlalchemy import delete, insert, select, update
 from sqlalchemy.engine import Connection
 
 from console.context import console
+from ops.activity import CONSOLE, record
 from ops.errors import OpsError, Refused
 from ops.store import accounts, sessions, sign_in_links
 
@@ -138,6 +139,7 @@ def apply_password_setting() -> None:
     if wanted is None or _is_password(wanted.get_secret_value()):
         return
     set_password(wanted.get_secret_value())
+    record(console(), who=CONSOLE, where="OPS_ADMIN_PASSWORD", what="password")
 
 
 def _ensure_admin(store: Connection) -> None:

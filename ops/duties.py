@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from ops import activity
 from ops.errors import OpsError
 from ops.installation import Installation
 from ops.locks import held
@@ -38,7 +39,10 @@ def _expire(home: Installation) -> None:
         expire_undo_points(target, home.folder)
 
 
-DUTIES: Final[tuple[Duty, ...]] = (Duty("give up what was kept long enough", 3600, _expire),)
+DUTIES: Final[tuple[Duty, ...]] = (
+    Duty("give up what was kept long enough", 3600, _expire),
+    Duty("forget what was done long ago", 6 * 3600, activity.expire),
+)
 
 
 def keep_doing(

@@ -22,6 +22,7 @@ from typing import Any, Final
 
 from sqlalchemy import RowMapping, insert, select, update
 
+from ops.aftermath import follow_up
 from ops.datafolder import DataFolder
 from ops.errors import Cancelled, OpsError, Refused
 from ops.installation import Installation
@@ -139,6 +140,13 @@ def execute(home: Installation, job_id: str, shown: Progress = SILENT) -> Mappin
     Raises:
         OpsError: whatever the work raised.
     """
+    try:
+        return _execute(home, job_id, shown)
+    finally:
+        follow_up(home, get(home, job_id))
+
+
+def _execute(home: Installation, job_id: str, shown: Progress) -> Mapping[str, Any]:
     job = get(home, job_id)
     with held(_lock_of(home.folder, job_id)):
         _write(home, job_id, state=State.RUNNING, started=time.time())
@@ -231,7 +239,9 @@ def _settled(home: Installation, job: Job) -> Job:
         "Start it again. A restore is finished or rolled back before anything else begins.",
     ).as_dict()
     _write(home, job.id, state=State.INTERRUPTED, ended=time.time(), error=error)
-    return get(home, job.id)
+    ended = get(home, job.id)
+    follow_up(home, ended)
+    return ended
 
 
 def _lock_of(folder: DataFolder, job_id: str) -> Path:

@@ -7,11 +7,13 @@ stderr, and only to a terminal. Exit status: 0 done, 1 not done, 2 wrong usage;
 
 from __future__ import annotations
 
+import getpass
 import logging
 import os
 import signal
 import sys
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -21,7 +23,9 @@ import click
 from console.cli_jobs import COMMANDS
 from console.context import console
 from console.schedule_command import decision_lines, schedule
-from console.terminal import Terminal, answering, difference_lines, options, tell
+from console.terminal import Terminal, answering, difference_lines, json_option, options, tell
+from ops.activity import COMMAND_LINE, record
+from ops.aftermath import ASKED_FROM
 from ops.checks.base import HealthReport, Status
 from ops.errors import Cancelled, NotConfirmed
 from ops.proof import Prove
@@ -49,7 +53,8 @@ def _run_job(kind: str, target: Target, params: Mapping[str, Any]) -> Mapping[st
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
     home, shown = console(), Terminal()
-    job_id = jobs.create(home, kind, target.name, "command line", params)
+    asked = {**params, ASKED_FROM: COMMAND_LINE}
+    job_id = jobs.create(home, kind, target.name, _user(), asked)
     signal.signal(signal.SIGINT, stop)
     try:
         return jobs.execute(home, job_id, shown)
@@ -58,6 +63,14 @@ def _run_job(kind: str, target: Target, params: Mapping[str, Any]) -> Mapping[st
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         shown.close()
+
+
+def _user() -> str:
+    """Who the operating system says is typing."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a number without a name, as in containers
+        return str(os.getuid())
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -88,6 +101,7 @@ def link() -> None:
 
         settings = console().settings
         token = make_sign_in_link_token()
+        record(console(), who=_user(), where=COMMAND_LINE, what="link")
         click.echo(f"http://{settings.host}:{settings.port}/login?token={token}")
 
 
@@ -281,6 +295,25 @@ def health(target: str | None, as_json: bool) -> None:
         document = {"status": worst.value, "reports": [r.as_dict() for r in reports]}
         tell(as_json, document, "\n".join(_health_lines(reports)))
         sys.exit(HEALTH_EXIT[worst])
+
+
+@main.command()
+@json_option
+@click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True)
+@click.option("--search", default="", metavar="WORDS", help="Only lines with all these words.")
+def activity(as_json: bool, limit: int, search: str) -> None:
+    """Say who did what, newest first."""
+    with answering(as_json):
+        from ops.activity import Filter, entries
+        from ops.activity.words import sentence
+
+        found = entries(console(), Filter(text=search), limit=limit)
+        lines = [
+            f"{datetime.fromtimestamp(e.at, UTC):%Y-%m-%d %H:%M:%S} UTC  {e.who} ({e.where}) "
+            f"{sentence(e, '{:%Y-%m-%d %H:%M UTC}'.format)}{f': {e.detail}' if e.detail else ''}"
+            for e in found
+        ]
+        tell(as_json, [e.as_dict() for e in found], "\n".join(lines) or "Nothing yet.")
 
 
 def _health_lines(reports: list[HealthReport]) -> Iterator[str]:

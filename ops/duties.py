@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from ops import activity
 from ops.errors import OpsError
 from ops.installation import Installation
 from ops.jobs.oversight import look_after, thin
@@ -45,6 +46,7 @@ DUTIES: Final[tuple[Duty, ...]] = (
     Duty("forget old jobs", 3600, thin),
     Duty("give up what was kept long enough", 3600, _expire),
     Duty("begin what the schedules have due", 30, begin_due),
+    Duty("forget what was done long ago", 6 * 3600, activity.expire),
 )
 
 

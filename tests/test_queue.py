@@ -203,7 +203,7 @@ def test_a_job_goes_on_while_redis_is_gone_and_the_next_ones_are_refused(
         redis_server.kill()
         time.sleep(0.5)
     assert _ended(home, job_id).state is State.DONE
-    with pytest.raises(Unavailable, match="Redis.* does not answer"):
+    with pytest.raises(Unavailable, match=r"Redis.* does not answer"):
         start(home, "backup", "main", "somebody", {})
     assert recent(home, limit=1)[0].state is State.FAILED
     redis_server.come_back()
@@ -215,7 +215,7 @@ def test_a_job_that_the_queue_has_lost_is_handed_over_again(
 ) -> None:
     job_id = start(home, "backup", "main", "somebody", {})
     with redis.Redis.from_url(redis_server.url) as client:
-        kept = b"".join(client.dump(key) or b"" for key in client.keys())
+        kept = b"".join(client.dump(key) or b"" for key in client)
         for secret in (redis_server.password, str(tmp_path), "somebody"):
             assert secret.encode() not in kept
         client.flushall()

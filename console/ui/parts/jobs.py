@@ -11,10 +11,11 @@ import streamlit as st
 from console.context import console
 from console.ui.parts.announce import announce
 from console.ui.parts.errors import guarded, show_error
-from console.ui.parts.session import signed_in
+from console.ui.parts.session import client_address, signed_in
 from console.ui.parts.trial import draw_trial
 from console.ui.parts.words import ago, plain, size
 from ops import jobs
+from ops.aftermath import ASKED_FROM
 from ops.checks.words import duration, many
 from ops.jobs import Job, State
 from ops.target import Target
@@ -37,7 +38,8 @@ def start_job(kind: str, target: Target, params: Mapping[str, Any]) -> None:
     """Start work in a process of its own, then draw the page anew."""
     session = signed_in()
     with guarded():
-        jobs.start(console(), kind, target.name, session.account, params)
+        asked = {**params, ASKED_FROM: client_address()}
+        jobs.start(console(), kind, target.name, session.account, asked)
         st.rerun()
 
 

@@ -22,6 +22,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import IntegrityError
 
 from console.context import console
+from ops.activity import CONSOLE, record
 from ops.errors import OpsError, Refused
 from ops.store import accounts, sessions, sign_in_links
 
@@ -140,6 +141,7 @@ def apply_password_setting() -> None:
     if wanted is None or _is_password(wanted.get_secret_value()):
         return
     set_password(wanted.get_secret_value())
+    record(console(), who=CONSOLE, where="OPS_ADMIN_PASSWORD", what="password")
 
 
 def _ensure_admin(store: Connection) -> None:

@@ -5,27 +5,22 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Callable
 from typing import Final
 
 import click
 
 from console.context import console
-from console.terminal import answering, tell
+from console.terminal import answering, json_option, tell
 from ops.errors import Refused, SettingsError
 
 _HEEDED_SECONDS: Final = 45
 _LOOK_SECONDS: Final = 0.5
 
-_json_option: Callable[[Callable[..., None]], Callable[..., None]] = click.option(
-    "--json", "as_json", is_flag=True, help="Print one JSON document."
-)
-
 
 @click.command("jobs")
 @click.option("--target", metavar="NAME", help="Only of this database.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, help="How many at most.")
-@_json_option
+@json_option
 def list_jobs(target: str | None, limit: int, as_json: bool) -> None:
     """List the newest jobs: what they do, how far they are, how they ended."""
     with answering(as_json):
@@ -44,7 +39,7 @@ def list_jobs(target: str | None, limit: int, as_json: bool) -> None:
 
 @click.command()
 @click.argument("job")
-@_json_option
+@json_option
 def cancel(job: str, as_json: bool) -> None:
     """Stop JOB (an id from `jobs`) and wait until it has stopped. Exit status 0 when it has."""
     with answering(as_json):

@@ -13,10 +13,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from ops import activity
 from ops.errors import OpsError
 from ops.installation import Installation
 from ops.jobs.oversight import look_after, thin
 from ops.locks import locks_of
+from ops.runs import begin_due
 from ops.undo import expire_undo_points
 
 log = logging.getLogger(__name__)
@@ -43,6 +45,8 @@ DUTIES: Final[tuple[Duty, ...]] = (
     Duty("look after jobs", 5, look_after),
     Duty("forget old jobs", 3600, thin),
     Duty("give up what was kept long enough", 3600, _expire),
+    Duty("begin what the schedules have due", 30, begin_due),
+    Duty("forget what was done long ago", 6 * 3600, activity.expire),
 )
 
 

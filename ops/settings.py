@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 
 from ops.errors import SettingsError
 from ops.proof import Prove
+from ops.store import ACTIVITY_DAYS_LEAST
 from ops.target import Target
 
 TARGET_PREFIX = "OPS_TARGETS__"
@@ -114,6 +115,13 @@ class Settings(BaseModel):
         alias="OPS_QUEUE",
         description="Who does the work: `none` (this machine) or `redis` (`ops-console worker`, "
         "by way of the Redis of REDIS_URL).",
+    )
+    activity_days: int = Field(
+        400,
+        alias="OPS_ACTIVITY_DAYS",
+        ge=ACTIVITY_DAYS_LEAST,
+        le=3650,
+        description="Days for which the Activity page remembers who did what.",
     )
     trusted_proxies: str = Field(
         "127.0.0.1",

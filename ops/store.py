@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from sqlalchemy import (
+    DDL,
     JSON,
     Column,
     Engine,
@@ -96,6 +97,60 @@ sessions: Final = Table(
     Column("created", Float, nullable=False),
     Column("seen", Float, nullable=False),
 )
+
+schedules: Final = Table(
+    "schedules",
+    metadata,
+    Column("target", String(60), primary_key=True),
+    Column("plan", JSON, nullable=False),
+    Column("since", Float, nullable=False),
+    Column("who", String(60), nullable=False),
+)
+
+scheduled_runs: Final = Table(
+    "scheduled_runs",
+    metadata,
+    Column("target", String(60), primary_key=True),
+    Column("kind", String(20), primary_key=True),
+    Column("moment", Float, primary_key=True),
+    Column("state", String(20), nullable=False),
+    Column("tries", Integer, nullable=False),
+    Column("next_try", Float, nullable=False),
+    Column("job", String(40)),
+    Column("error", JSON),
+    Column("changed", Float, nullable=False),
+)
+
+activity: Final = Table(
+    "activity",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("at", Float, nullable=False),
+    Column("who", String(60), nullable=False),
+    Column("origin", String(60), nullable=False),
+    Column("what", String(40), nullable=False),
+    Column("target", String(60), nullable=False),
+    Column("archive", String(250), nullable=False),
+    Column("outcome", String(20), nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("job", String(40)),
+    Index("activity_at", "at"),
+    Index("activity_once_a_job", "job", unique=True),  # those without a job do not count
+    sqlite_autoincrement=True,  # no number is given out twice, so a gap would show
+)
+
+ACTIVITY_DAYS_LEAST: Final = 30
+"""Nobody can delete a line of the activity that is younger."""
+
+_SQLITE_APPENDS_ONLY: Final = f"""
+CREATE TRIGGER activity_{{}} BEFORE {{}} ON activity
+WHEN old.at > strftime('%s', 'now') - {ACTIVITY_DAYS_LEAST} * 86400
+BEGIN SELECT RAISE(ABORT, 'activity is only added to'); END
+"""
+for _name, _event in (("kept", "DELETE"), ("unchanged", "UPDATE")):
+    _rule = _SQLITE_APPENDS_ONLY.format(_name, _event).replace("%", "%%")
+    _made = DDL(_rule).execute_if(dialect="sqlite")  # type: ignore[no-untyped-call]
+    event.listen(activity, "after_create", _made)
 
 sign_in_links: Final = Table(
     "sign_in_links",

@@ -12,7 +12,14 @@ from ops.archive.reader import verify_entry
 from ops.catalog import Catalog, file_sha256, read_archive
 from ops.datafolder import DataFolder
 from ops.dialects import dialect_of
-from ops.errors import BadArchive, MismatchFound, OfAnotherKind, OpsError, ToolFailed
+from ops.errors import (
+    BadArchive,
+    MismatchFound,
+    OfAnotherKind,
+    OpsError,
+    Refused,
+    ToolFailed,
+)
 from ops.progress import SILENT, Progress
 from ops.proof import ComparedTable, Proof, Prove, TablesDiffer
 from ops.staging import staged_archive
@@ -170,3 +177,25 @@ def recheck_kept(
     )
     catalog.note_proof(entry.path, proof)
     return proof
+
+
+def recheck_all(
+    target: Target, folder: DataFolder, *, progress: Progress = SILENT
+) -> dict[str, Any]:
+    """Read every kept archive again: how many were `whole`, which are `changed`, and which
+    are `unknown` because nobody noted a SHA-256 when they came."""
+    whole, changed, unknown = 0, [], []
+    entries = Catalog(folder, target.name).entries()
+    for number, entry in enumerate(entries):
+        part = progress.within(number / len(entries), (number + 1) / len(entries))
+        try:
+            proof = recheck_kept(target, folder, entry.name, progress=part)
+        except (Refused, FileNotFoundError):
+            continue  # somebody deleted it meanwhile
+        if proof is None:
+            unknown.append(entry.name)
+        elif proof.passed:
+            whole += 1
+        else:
+            changed.append(entry.name)
+    return {"whole": whole, "changed": changed, "unknown": unknown}

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 import streamlit as st
 
 from console.context import console
 from console.ui.parts.words import plain
-from ops import Catalog, CatalogEntry, get_health_report, get_redis_report
-from ops.catalog import EntryState
-from ops.checks.backups import BackupFact, backup_findings
+from ops import backup_health, get_health_report, get_redis_report
 from ops.checks.base import Finding, HealthReport, Level
 from ops.target import Target
 
@@ -39,10 +35,8 @@ def redis_report() -> HealthReport | None:
 
 
 def findings_about_backups(target: Target) -> list[Finding]:
-    """What there is to say about the kept archives."""
-    entries = Catalog(console().folder, target.name).entries()
-    facts = [_fact(entry) for entry in entries if entry.state is not EntryState.FOREIGN]
-    return backup_findings(facts, datetime.now(UTC))
+    """What there is to say about the kept archives and their schedule."""
+    return backup_health.findings_about_backups(console(), target)
 
 
 def sign_of(finding: Finding) -> tuple[str, str, str]:
@@ -53,18 +47,6 @@ def sign_of(finding: Finding) -> tuple[str, str, str]:
 def is_quiet(finding: Finding) -> bool:
     """Whether it was looked at and asks for nothing."""
     return finding.looked_at and finding.level in (Level.GOOD, Level.INFO)
-
-
-def _fact(entry: CatalogEntry) -> BackupFact:
-    failure, tested = entry.failure, entry.tested
-    return BackupFact(
-        entry.created_at,
-        entry.size_bytes,
-        entry.manifest is not None and failure is None,
-        entry.name,
-        failure.problem if failure else "",
-        tested.at if tested and tested.passed else None,
-    )
 
 
 def draw_finding(finding: Finding) -> None:

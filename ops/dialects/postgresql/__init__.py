@@ -20,10 +20,14 @@ from ops.dialects.base import (
     RowSource,
     ServerSessions,
     SizeReport,
+    SlowStatements,
     Snapshot,
+    StatementOrder,
     Stuck,
+    WaitingSession,
 )
 from ops.dialects.postgresql import (
+    activity,
     backup,
     figures,
     inplace,
@@ -91,15 +95,25 @@ class PostgreSQL(Dialect):
     def is_at_work(self, engine: Engine) -> bool:
         return sessions.are_at_work(engine)
 
+    def waits(self, engine: Engine) -> tuple[WaitingSession, ...] | None:
+        return activity.waits(engine)
+
+    def slow_statements(
+        self, engine: Engine, order: StatementOrder, most: int
+    ) -> SlowStatements | None:
+        return activity.slow_statements(engine, order, most)
+
     def checks(self) -> tuple[Check, ...]:
         from ops.checks.postgresql import CHECKS
 
         return CHECKS
 
-    def health_context(self, engine: Engine) -> AbstractContextManager[Context]:
+    def health_context(
+        self, engine: Engine, *, staged: Replacement | None = None, deep: bool = False
+    ) -> AbstractContextManager[Context]:
         from ops.checks.postgresql import open_context
 
-        return open_context(engine)
+        return open_context(engine, None if staged is None else staged.location, deep=deep)
 
     def health_details(self, engine: Engine) -> dict[str, object]:
         return figures.health_details(engine)

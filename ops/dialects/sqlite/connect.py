@@ -55,9 +55,11 @@ def reading(
 
 
 @contextmanager
-def writing(path: Path, *, timeout: float = 5) -> Iterator[sqlite3.Connection]:
-    """A connection of its own that may write `path`, errors translated."""
-    with translated(path), closing(_open(f"{path.as_uri()}?mode=rwc", timeout)) as connection:
+def writing(path: Path, *, timeout: float = 5, create: bool = True) -> Iterator[sqlite3.Connection]:
+    """A connection of its own that may write `path`, errors translated; without `create`, a
+    file that is missing is not made."""
+    mode = "rwc" if create else "rw"
+    with translated(path), closing(_open(f"{path.as_uri()}?mode={mode}", timeout)) as connection:
         yield connection
 
 

@@ -26,7 +26,7 @@ from ops.dialects.base import (
     Stuck,
     WaitingSession,
 )
-from ops.dialects.sqlite import backup, figures, restore, rows, stuck
+from ops.dialects.sqlite import backup, figures, restore, rows, settle, stuck, swap
 from ops.dialects.sqlite.connect import file_of
 from ops.dialects.sqlite.inspect import inspect
 from ops.journal import Journal
@@ -140,16 +140,16 @@ class SQLite(Dialect):
         return f"sqlite:///{kept.location}"
 
     def discard(self, engine: Engine, replacement: Replacement) -> None:
-        Path(replacement.location).unlink(missing_ok=True)
+        settle.remove_database(Path(replacement.location))
 
     def swap(
         self, engine: Engine, replacement: Replacement, journal: Journal, progress: Progress
     ) -> Replacement | None:
         engine.dispose()
-        return restore.swap(file_of(engine), replacement, journal, progress)
+        return swap.swap(file_of(engine), replacement, journal, progress)
 
     def settle(self, engine: Engine, journal: Journal) -> None:
-        restore.settle(file_of(engine), journal)
+        settle.settle(file_of(engine), journal)
 
     def look_stuck(self, engine: Engine, journal: Journal) -> Stuck:
         return stuck.look(file_of(engine), journal)

@@ -55,11 +55,13 @@ def reading(
 
 
 @contextmanager
-def writing(path: Path, *, timeout: float = 5, create: bool = True) -> Iterator[sqlite3.Connection]:
-    """A connection of its own that may write `path`, errors translated; without `create`, a
-    file that is missing is not made."""
-    mode = "rwc" if create else "rw"
-    with translated(path), closing(_open(f"{path.as_uri()}?mode={mode}", timeout)) as connection:
+def writing(
+    path: Path, *, timeout: float = 5, create: bool = False
+) -> Iterator[sqlite3.Connection]:
+    """A connection of its own that may write `path`, errors translated; only where asked, it
+    makes a file that is not there."""
+    flags = "mode=rwc" if create else "mode=rw"
+    with translated(path), closing(_open(f"{path.as_uri()}?{flags}", timeout)) as connection:
         yield connection
 
 

@@ -30,6 +30,7 @@ from ops.target import redact
 
 _COPY_BYTES: Final = 1 << 20
 _REPORT_EVERY: Final = 8 << 20
+_ROWS_BETWEEN_REPORTS: Final = 100_000
 _DATA: Final = ("--section=data", "--single-transaction")
 _CONNECTION_LOST: Final = ("57P", "08")
 """Classes of SQLSTATE: the server shuts down or ended our session; the line broke."""
@@ -44,17 +45,21 @@ class Body:
     options: tuple[str, ...]
     listing: Path
 
-    def count(self) -> dict[str, int]:
+    def count(self, progress: Progress) -> dict[str, int]:
         """The rows of every table in the dump, which is read to its end; needs no server.
 
-        Raises BadArchive.
+        Raises BadArchive, Cancelled.
         """
-        counted = {}
+        counted: dict[str, int] = {}
         try:
             with self._printed(*_DATA) as stream:
                 for part in parts_of(stream):
                     if isinstance(part, CopyBlock):
-                        counted[part.table] = sum(1 for _ in part.rows())
+                        counted[part.table] = 0
+                        for number, _ in enumerate(part.rows(), 1):
+                            counted[part.table] = number
+                            if number % _ROWS_BETWEEN_REPORTS == 0:
+                                progress.report(0, 1, f"Counting rows: {part.table}")
         except ToolFailed as failed:
             raise damaged(failed.detail) from failed
         return counted

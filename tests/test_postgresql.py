@@ -25,6 +25,7 @@ from ops import (
 from ops.errors import PreflightRefused, Unavailable
 from tests.archives import assert_nothing_left, counts
 from tests.databases import PASSWORD, ROLE, PostgreSQLDatabase
+from tests.health_reports import finding
 from tests.services.ports import free_port
 from tests.services.postgres import RealPostgres
 
@@ -333,3 +334,38 @@ def test_a_function_of_anothers_does_not_run_with_the_consoles_rights(
     get_health_report(engine)
     create_backup(database.target, folder)
     assert database.rows("SELECT * FROM witness") == []
+
+
+def test_a_superuser_does_not_count_what_others_made(database: PostgreSQLDatabase) -> None:
+    """Planning alone evaluates expressions of indexes."""
+    database.run(
+        "CREATE TABLE witness (who text); CREATE TABLE bait (id int);"
+        "CREATE FUNCTION innocent(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS "
+        "$$ BEGIN IF current_user = 'postgres' THEN RAISE EXCEPTION 'caught'; END IF; "
+        "RETURN 0; END $$; CREATE INDEX ON bait (id) WHERE public.innocent(1) = 0"
+    )
+    target = Target.parse("live", database.cluster.url(database.name))
+    rows = dialect_of(target.engine).live_rows(target.engine)
+    assert "public.bait" in {row.name for row in rows}
+    assert not any(row.exact for row in rows)
+
+
+def test_the_ordinary_user_that_is_advised_is_all_that_a_restore_needs(
+    pg: RealPostgres, folder: DataFolder, tmp_path: Path
+) -> None:
+    database = PostgreSQLDatabase(pg)
+    database.run("CREATE TABLE t (a int)")
+    superuser = Target.parse("live", pg.url(database.name))
+    advice = finding(get_health_report(superuser.engine), "postgresql.superuser").fix
+    superuser.engine.dispose()
+    statements = advice.partition("run: ")[2].partition(" Then put")[0]
+    pg.query(statements.replace("…", "secret"))
+    try:
+        url = pg.url(database.name, user="ops_console", password="secret")
+        target = Target.parse("live", url)
+        assert finding(get_health_report(target.engine), "postgresql.superuser").level == "good"
+        archive = create_backup(target, DataFolder(tmp_path / "elsewhere")).archive
+        restore_backup(target, archive, folder, trust_foreign=True)
+    finally:
+        database.close()
+        pg.query("DROP ROLE ops_console")

@@ -257,22 +257,28 @@ def test_what_is_staged_belongs_to_its_login_until_the_swap(
     assert_nothing_left(database, folder)
 
 
-ENDLESS = """
-CREATE FUNCTION many() RETURNS SETOF text LANGUAGE sql AS 'SELECT $1::text WHERE false';
-CREATE MATERIALIZED VIEW flood AS SELECT public.many();
-CREATE OR REPLACE FUNCTION many() RETURNS SETOF text LANGUAGE sql
-  AS 'SELECT repeat(md5(n::text), 100) FROM generate_series(1, 1000000000) n';
-""".replace("$1", "1")
+ENDLESS = {
+    "in rows": "repeat('x', 1900) AS x, generate_series(1, public.many()) AS n",
+    "in temporary files": "(SELECT count(*) FROM generate_series(1, public.many())) AS n",
+}
+FLOOD = """
+CREATE FUNCTION many() RETURNS int LANGUAGE sql AS 'SELECT 1';
+CREATE MATERIALIZED VIEW flood AS SELECT {endless};
+CREATE OR REPLACE FUNCTION many() RETURNS int LANGUAGE sql AS 'SELECT 2000000000';
+"""
 
 
+@pytest.mark.parametrize("endless", ENDLESS.values(), ids=ENDLESS)
 def test_what_grows_without_end_is_stopped(
     database: MakerDatabase,
     scratch: str,
     folder: DataFolder,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    endless: str,
 ) -> None:
-    database.cluster.query(ENDLESS, db=scratch)
+    database.cluster.query(f'GRANT pg_monitor TO "{database.role}"')
+    database.cluster.query(FLOOD.format(endless=endless), db=scratch)
     dump = _dumped(database, scratch)
     monkeypatch.setattr(growth, "_ALWAYS_ALLOWED", 16 << 20)
     before, roles = database.fingerprint(), _roles(database.cluster)

@@ -29,6 +29,13 @@ FROM pg_database
 WHERE datname = :name AND pg_has_role(current_user, 'pg_read_all_settings', 'USAGE')
 """
 
+_MAY_LIST: Final = "SELECT has_function_privilege('pg_catalog.pg_ls_tmpdir()', 'EXECUTE')"
+_TEMPORARY: Final = """
+SELECT coalesce(sum(f.size), 0)
+FROM pg_ls_tmpdir() f JOIN pg_stat_activity a ON starts_with(f.name, 'pgsql_tmp' || a.pid || '.')
+WHERE a.datname = :name
+"""
+
 _UNPACKED: Final = 5
 _MOST_UNPACKED: Final = 200
 """Times the dump's size: what is usual, and what only a dump that means harm goes beyond."""
@@ -99,6 +106,7 @@ class Growth(Progress):
     ) -> None:
         self._watcher, self._name = watcher, name
         self._whole, self._limit = whole, limit
+        self._lists_temporary = limit and bool(watcher.execute(text(_MAY_LIST)).scalar())
 
     def report(self, done: float, total: float, note: str = "") -> None:
         self.checked_size()
@@ -108,8 +116,15 @@ class Growth(Progress):
         """Bytes at this moment. Raises BadArchive."""
         size = size_of(self._watcher, self._name)
         if self._limit is not None:
-            self._limit.check(size)
+            self._limit.check(size + self._temporary())
         return size
+
+    def _temporary(self) -> int:
+        """Bytes of what its sessions keep on the disk for the time of a statement; 0 where
+        only a member of pg_monitor could tell."""
+        if not self._lists_temporary:
+            return 0
+        return int(self._watcher.execute(text(_TEMPORARY), {"name": self._name}).scalar() or 0)
 
     def watch_filling(self, expected: int) -> None:
         """Report how much of the `expected` bytes is there. Raises BadArchive, Cancelled."""

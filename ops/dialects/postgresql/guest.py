@@ -35,7 +35,7 @@ dropped when that is settled, and nobody knows its password."""
 _MAY_MAKE_LOGINS: Final = (
     "SELECT rolsuper OR rolcreaterole FROM pg_roles WHERE rolname = current_user"
 )
-_IS_SUPERUSER: Final = "SELECT rolsuper FROM pg_roles WHERE rolname = current_user"
+IS_SUPERUSER: Final = "SELECT rolsuper FROM pg_roles WHERE rolname = current_user"
 _WHO: Final = "SELECT session_user = :name AND current_user = :name"
 _END_SESSIONS: Final = (
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = :name"
@@ -73,7 +73,7 @@ def make(engine: Engine, staged: str, name: str) -> Engine:
             connection,
             f"CREATE ROLE {quoted(name)} LOGIN PASSWORD '{proof}' VALID UNTIL '{until}'",
         )
-        if not connection.execute(text(_IS_SUPERUSER)).scalar():
+        if not connection.execute(text(IS_SUPERUSER)).scalar():
             _share_its_rights(connection, name, _owner_of(connection, staged))
         rights = "CONNECT, CREATE, TEMPORARY"
         run_plain(connection, f"GRANT {rights} ON DATABASE {quoted(staged)} TO {quoted(name)}")

@@ -22,7 +22,8 @@ from ops import (
     restore_backup,
     undo_restore,
 )
-from ops.errors import PreflightRefused, Unavailable
+from ops.dialects.postgresql import reading
+from ops.errors import BadArchive, PreflightRefused, Unavailable
 from tests.archives import assert_nothing_left, counts
 from tests.databases import PASSWORD, ROLE, PostgreSQLDatabase
 from tests.health_reports import finding
@@ -98,10 +99,12 @@ def test_several_hosts_of_which_the_first_is_dead(
 
 
 class _Watcher:
-    """Reads every process's command line, again and again."""
+    """Reads every process's command line, and the settings of PostgreSQL's programs, again and
+    again."""
 
     def __init__(self) -> None:
         self.seen: set[str] = set()
+        self.settings: set[str] = set()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch)
 
@@ -117,20 +120,40 @@ class _Watcher:
         while not self._stop.wait(0.002):
             for path in Path("/proc").glob("[0-9]*/cmdline"):
                 try:
-                    self.seen.add(path.read_text(errors="replace"))
+                    line = path.read_text(errors="replace")
+                    self.seen.add(line)
+                    if "bin/pg_" in line:
+                        environ = path.with_name("environ").read_text(errors="replace")
+                        self.settings.add(environ)
                 except OSError:
                     continue
 
 
 def test_no_command_line_shows_the_password(
-    database: PostgreSQLDatabase, folder: DataFolder
+    database: PostgreSQLDatabase, folder: DataFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("OPS_TARGETS__OTHER", "postgresql://else:known@where/x")
     with _Watcher() as watcher:
         archive = create_backup(database.target, folder).archive
         restore_backup(database.target, archive, folder)
     assert any("pg_dump\0" in line for line in watcher.seen)
     assert any("pg_restore\0" in line for line in watcher.seen)
     assert not [line for line in watcher.seen if PASSWORD in line or "p%40ss" in line]
+    assert any("PGPASSFILE=" in told for told in watcher.settings)
+    assert not [told for told in watcher.settings if "OPS_TARGETS__OTHER" in told]
+
+
+def test_a_program_that_takes_more_than_it_may_is_a_refusal(
+    pg16: RealPostgres, folder: DataFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with _named(pg16, "") as database:
+        archive = create_backup(database.target, folder).archive
+        before = database.fingerprint()
+        monkeypatch.setattr(reading, "_LISTING", 100)  # its end is a signal, as in a crash
+        with pytest.raises(BadArchive, match=r"crashed over this one.*Nothing was changed"):
+            restore_backup(database.target, archive, folder)
+        assert database.fingerprint() == before
+        assert_nothing_left(database, folder)
 
 
 def test_no_error_shows_the_password(pg: RealPostgres, folder: DataFolder) -> None:

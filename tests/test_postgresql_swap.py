@@ -6,6 +6,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,10 @@ from ops import (
     restore_beside,
     undo_restore,
 )
+from ops.dialects.postgresql import sessions
+from ops.dialects.postgresql.connect import connected
+from ops.dialects.postgresql.names import run_plain
+from ops.dialects.postgresql.sessions import attended, end_leftovers
 from ops.errors import Busy, Cancelled, PreflightRefused
 from ops.journal import journals_of
 from ops.locks import target_lock
@@ -323,3 +328,41 @@ def test_a_database_that_is_being_made_when_the_restore_dies_does_not_stay(
             settle_target(database.target, folder)
         time.sleep(0.4)  # the server may still be at it
         assert_nothing_left(database, folder)
+
+
+def test_a_server_that_does_not_answer_a_stop_is_hung_up_on(
+    database: PostgreSQLDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "_ask_to_cancel", lambda _raw: None)
+    monkeypatch.setattr(sessions, "_HANG_UP_AFTER_SECONDS", 0.2)
+
+    def stop() -> None:
+        raise Cancelled
+
+    began = time.monotonic()
+    with connected(database.target.engine) as connection:
+        with pytest.raises(Cancelled):
+            attended(connection, lambda: run_plain(connection, "SELECT pg_sleep(60)"), stop)
+        connection.invalidate()
+    assert time.monotonic() - began < 5
+
+
+def test_what_does_not_end_is_not_waited_for_without_end(
+    database: PostgreSQLDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "_LEFTOVERS_END_WITHIN_SECONDS", 0)
+    engine = database.target.engine
+    with (
+        connected(engine, application="ops-console left") as left,
+        connected(engine) as connection,
+    ):
+        left.exec_driver_sql("SELECT 1")
+        with suppress(Busy):  # the first look may still see the session that it has ended
+            end_leftovers(connection, "ops-console left")
+        assert _soon(lambda: not _applications(database, "ops-console left"))
+        left.invalidate()
+
+
+def _applications(database: PostgreSQLDatabase, name: str) -> list[Any]:
+    query = "SELECT pid FROM pg_stat_activity WHERE application_name = %s"
+    return database.cluster.query(query, name)

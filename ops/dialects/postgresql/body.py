@@ -8,7 +8,6 @@ BEGIN and one COMMIT, which are left out.
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,11 +17,12 @@ from typing import Any, Final
 import psycopg2
 from sqlalchemy import Connection
 
-from ops.dialects.postgresql.contents import around_extensions, damaged, entries_of
+from ops.dialects.postgresql.contents import around_extensions, entries_of
 from ops.dialects.postgresql.names import run_plain
+from ops.dialects.postgresql.reading import damaged, limits_for
 from ops.dialects.postgresql.script import CopyBlock, encoding_of, parts_of, without_commands
 from ops.dialects.postgresql.sessions import attended, driver_connection
-from ops.dialects.postgresql.tools import ClientTools
+from ops.dialects.postgresql.tools import ClientTools, bare_environment
 from ops.errors import ToolFailed, Unavailable
 from ops.programs import output_of
 from ops.progress import Progress
@@ -127,7 +127,8 @@ class Body:
             "--file=-",
             self.dump,
         ]
-        with output_of(command, env={**os.environ, "LC_ALL": "C"}) as stream:
+        limits = limits_for(self.dump)
+        with output_of(command, env=bare_environment(), limits=limits) as stream:
             yield stream
 
 

@@ -18,15 +18,15 @@ from ops.dialects.postgresql.backup import count_tables, explained, server_major
 from ops.dialects.postgresql.connect import ToolAccess, connected, database_of, maintenance
 from ops.dialects.postgresql.contents import (
     archive_major,
-    damaged,
     entries_of,
     owner_options,
 )
 from ops.dialects.postgresql.growth import Growth, Limit, expected_bytes
 from ops.dialects.postgresql.names import beside, oid_of, quoted, run_plain
+from ops.dialects.postgresql.reading import memory_limit, read_through, unreadable
 from ops.dialects.postgresql.sessions import application_of, attended
 from ops.dialects.postgresql.tools import ClientTools, tools_for, tools_that_read
-from ops.errors import OpsError, ToolFailed
+from ops.errors import OpsError, ToolCrashed, ToolFailed
 from ops.journal import Journal, Step
 from ops.programs import run
 from ops.progress import Progress
@@ -146,7 +146,7 @@ def _fill(
             dump,
         ]
         try:
-            run(command, env=access.env, watch=watch)
+            run(command, env=access.env, watch=watch, limits=memory_limit())
         except ToolFailed as failed:
             raise _restore_failed(failed) from failed
 
@@ -193,6 +193,8 @@ def _restore_failed(failed: ToolFailed) -> OpsError:
     told = explained(failed)
     if told.hint:
         return told
+    if isinstance(failed, ToolCrashed):
+        return unreadable(failed.detail)
     return ToolFailed(
         "The backup could not be brought back: PostgreSQL refused a part of it. ",
         "The details name the part. A missing right or extension can be granted or "
@@ -204,16 +206,12 @@ def _restore_failed(failed: ToolFailed) -> OpsError:
 def check_dump(dump: Path, manifest: Manifest, progress: Progress) -> None:
     """Let pg_restore read all of it: in 100 of 100 it noticed a truncation, `--list` in 0."""
     tools = tools_that_read(archive_major(manifest))
-    command: list[str | Path] = [tools.pg_restore, f"--file={os.devnull}", dump]
 
     def watch() -> None:
         progress.report(0, 1, "Reading the database inside the backup")
 
     watch()
-    try:
-        run(command, env={**os.environ, "LC_ALL": "C"}, watch=watch)
-    except ToolFailed as failed:
-        raise damaged(failed.detail) from failed
+    read_through(tools, dump, f"--file={os.devnull}", watch=watch)
 
 
 def drop_staged(engine: Engine, journal: Journal) -> None:

@@ -28,6 +28,12 @@ SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 WHERE datname IN (:one, :other) AND pid <> pg_backend_pid()
 """
 
+_HEAR: Final = "LISTEN ops_console"
+_WAKE: Final = "NOTIFY ops_console"
+"""ALTER DATABASE … RENAME lets nobody in any more, and then looks every 100 ms whether the last
+session has gone (CountOtherDBBackends); a notice cuts its sleep short. It gives up after 50
+looks, so only the first few are hurried."""
+
 _WAIT_FOR_DISK: Final = """
 SELECT set_config('synchronous_commit', 'local', true)
 WHERE current_setting('synchronous_commit') = 'off'
@@ -94,6 +100,8 @@ def swap(
         maintenance(engine) as helper,
         maintenance(engine, autocommit=False, application=application_of(journal)) as connection,
     ):
+        run_plain(connection, _HEAR)
+        connection.commit()
         run_plain(connection, "SET LOCAL lock_timeout = '10s'")
         run_plain(connection, "SET LOCAL statement_timeout = '30s'")
         run_plain(connection, _WAIT_FOR_DISK)
@@ -123,7 +131,7 @@ def _change_places(
 ) -> None:
     """From the first rename until the commit programs are kept out: all else comes before or
     after."""
-    with repeated(helper, _END_SESSIONS, {"one": live, "other": staged}):
+    with repeated(helper, _END_SESSIONS, {"one": live, "other": staged}, and_then=_WAKE):
         run_plain(connection, f"ALTER DATABASE {quoted(live)} RENAME TO {quoted(parked)}")
         run_plain(connection, f"ALTER DATABASE {quoted(staged)} RENAME TO {quoted(live)}")
         run_plain(connection, f"ALTER DATABASE {quoted(parked)} WITH ALLOW_CONNECTIONS false")

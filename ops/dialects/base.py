@@ -368,6 +368,12 @@ class Dialect(ABC):
         """What speaks against restoring this archive here; `foreign` ones are not of this
         console's making. Raises Unavailable."""
 
+    def foreign_notices(self, engine: Engine, verb: str) -> list[Notice]:
+        """What speaks against bringing an archive of somebody else's to life only to "compare"
+        it, or to keep it "beside" the live database, besides all that speaks against a
+        restore. Raises Unavailable."""
+        return []
+
     @abstractmethod
     def stages_beside(self, engine: Engine) -> bool:
         """Whether an archive can be brought to life beside the live database, so that it can

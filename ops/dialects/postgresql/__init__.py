@@ -44,7 +44,6 @@ from ops.dialects.postgresql.connect import (
     database_of,
     pooled,
 )
-from ops.errors import PreflightRefused
 from ops.journal import Journal
 from ops.progress import Progress
 from ops.target import redact
@@ -134,6 +133,9 @@ class PostgreSQL(Dialect):
     ) -> list[Notice]:
         return preflight.notices(engine, manifest, workspace, foreign=foreign)
 
+    def foreign_notices(self, engine: Engine, verb: str) -> list[Notice]:
+        return preflight.foreign_notices(engine, verb)
+
     def stages_beside(self, engine: Engine) -> bool:
         return not inplace.is_needed(engine)
 
@@ -148,17 +150,14 @@ class PostgreSQL(Dialect):
         foreign: bool,
     ) -> Replacement:
         if inplace.is_needed(engine):
-            return inplace.stage(engine, dump, manifest, journal)
+            return inplace.stage(engine, dump, manifest, journal, progress)
         return staging.stage(engine, dump, manifest, journal, progress, foreign=foreign)
 
     def count_rows(
         self, engine: Engine, staged: Replacement, *, checksums: bool = False
     ) -> tuple[TableRows, ...]:
-        if inplace.is_file(staged):
-            return inplace.count_rows(engine, staged)
-        if staged.tables is not None:
-            return staged.tables
-        return staging.count_rows(engine, staged, checksums=checksums)
+        assert staged.tables is not None  # `stage` has counted them, and could be stopped
+        return staged.tables
 
     def open_rows(
         self, engine: Engine, staged: Replacement | None
@@ -167,13 +166,7 @@ class PostgreSQL(Dialect):
 
     def keep_beside(self, engine: Engine, staged: Replacement, journal: Journal) -> Replacement:
         rows.staged_database(staged)
-        if staged.tables is not None:
-            raise PreflightRefused(
-                "A backup that this console did not make is not kept beside the database: the "
-                "server's own clean-up would run commands in it with the owner's rights.",
-                "Look at it on a server of its own: docs/restore-without-the-console.md says how.",
-            )
-        return staged  # it stands beside the live one already
+        return staged  # it stands beside the live one already, and only its owner may enter
 
     def address_of(self, engine: Engine, kept: Replacement) -> str:
         return redact(engine.url.set(database=kept.location).render_as_string())

@@ -285,12 +285,10 @@ def prune(target: str | None, as_json: bool, dry_run: bool, yes: bool) -> None:
 def health(target: str | None, as_json: bool) -> None:
     """Say how the database, and Redis where it is set, are doing."""
     with answering(as_json):
-        from ops.health import get_health_report, get_redis_report
+        from ops.health import health_of, redis_health_of
 
-        home = console()
-        reports: list[HealthReport] = [get_health_report(home.target(target).engine)]
-        if home.settings.redis_url is not None:
-            reports.append(get_redis_report(home.settings.redis_url.get_secret_value()))
+        redis = redis_health_of(console())
+        reports = [health_of(console(), target), *([redis] if redis else [])]
         worst = next(s for s in _WORST_FIRST if any(r.status is s for r in reports))
         document = {"status": worst.value, "reports": [r.as_dict() for r in reports]}
         tell(as_json, document, "\n".join(_health_lines(reports)))

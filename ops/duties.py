@@ -15,6 +15,7 @@ from typing import Final
 
 from ops import activity
 from ops.errors import OpsError
+from ops.health import health_of, redis_health_of
 from ops.installation import Installation
 from ops.jobs.oversight import look_after, thin
 from ops.locks import locks_of
@@ -41,12 +42,20 @@ def _expire(home: Installation) -> None:
         expire_undo_points(target, home.folder)
 
 
+def _look_at_health(home: Installation) -> None:
+    """Counters and findings that come and go are judged by what earlier looks have seen."""
+    for target in home.targets:
+        health_of(home, target.name)
+    redis_health_of(home)
+
+
 DUTIES: Final[tuple[Duty, ...]] = (
     Duty("look after jobs", 5, look_after),
     Duty("forget old jobs", 3600, thin),
     Duty("give up what was kept long enough", 3600, _expire),
     Duty("begin what the schedules have due", 30, begin_due),
     Duty("forget what was done long ago", 6 * 3600, activity.expire),
+    Duty("look at health", 300, _look_at_health),
 )
 
 

@@ -12,6 +12,7 @@
     │   ├── NotConfirmed          needs a yes that was not given
     │   └── Busy                  something else is at work on the same database
     ├── ToolFailed                pg_dump or a sibling ended with an error
+    │   └── ToolCrashed           or by a signal
     ├── MismatchFound             what was staged is not what the manifest promises
     ├── NeedsHuman                a state that no rule covers: touched nothing, asks
     └── Cancelled                 a person asked to stop
@@ -95,6 +96,10 @@ class Busy(Refused):
 
 class ToolFailed(OpsError):
     """An external program (pg_dump, pg_restore) did not end well."""
+
+
+class ToolCrashed(ToolFailed):
+    """An external program was ended by a signal: its own fault, or a limit."""
 
 
 class MismatchFound(Refused):

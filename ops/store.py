@@ -160,6 +160,55 @@ sign_in_links: Final = Table(
     Column("created", Float, nullable=False),
 )
 
+health_history: Final = Table(
+    "health_history",
+    metadata,
+    Column("target", String(60), primary_key=True),
+    Column("history", JSON, nullable=False),
+    Column("changed", Float, nullable=False),
+)
+
+health_results: Final = Table(
+    "health_results",
+    metadata,
+    Column("target", String(60), primary_key=True),
+    Column("check", String(60), primary_key=True),
+    Column("finding", JSON, nullable=False),
+    Column("taken", Float, nullable=False),
+)
+
+health_thresholds: Final = Table(
+    "health_thresholds",
+    metadata,
+    Column("target", String(60), primary_key=True),
+    Column("check", String(60), primary_key=True),
+    Column("warning", Float),
+    Column("critical", Float),
+    Column("who", String(60), nullable=False),
+    Column("changed", Float, nullable=False),
+)
+
+health_asides: Final = Table(
+    "health_asides",
+    metadata,
+    Column("target", String(60), primary_key=True),
+    Column("check", String(60), primary_key=True),
+    Column("level", String(20), nullable=False),
+    Column("until", Float, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("who", String(60), nullable=False),
+    Column("made", Float, nullable=False),
+)
+
+health_purposes: Final = Table(
+    "health_purposes",
+    metadata,
+    Column("target", String(60), primary_key=True),
+    Column("purpose", String(20), nullable=False),
+    Column("who", String(60), nullable=False),
+    Column("changed", Float, nullable=False),
+)
+
 
 def open_store(path: Path) -> Engine:
     """The store at `path`, its tables made where they are missing."""

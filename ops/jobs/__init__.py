@@ -245,9 +245,10 @@ def _settled(home: Installation, job: Job) -> Job:
     else:
         state, told = State.INTERRUPTED, f"The {job.kind} was interrupted: its process ended."
     hint = "Start it again. A restore is finished or rolled back before anything else begins."
-    rows.end_for_another(home, job.id, fresh.state, state, OpsError(told, hint))
+    is_ours = rows.end_for_another(home, job.id, fresh.state, state, OpsError(told, hint))
     ended = get(home, job.id)
-    follow_up(home, ended)
+    if is_ours:
+        follow_up(home, ended)
     return ended
 
 

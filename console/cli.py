@@ -7,20 +7,25 @@ stderr, and only to a terminal. Exit status: 0 done, 1 not done, 2 wrong usage;
 
 from __future__ import annotations
 
+import getpass
 import logging
 import os
 import signal
 import sys
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import click
 
+from console.cli_jobs import COMMANDS
 from console.context import console
 from console.schedule_command import decision_lines, schedule
-from console.terminal import Terminal, answering, difference_lines, options, tell
+from console.terminal import Terminal, answering, difference_lines, json_option, options, tell
+from ops.activity import COMMAND_LINE, record
+from ops.aftermath import ASKED_FROM
 from ops.checks.base import HealthReport, Status
 from ops.errors import Cancelled, NotConfirmed
 from ops.proof import Prove
@@ -48,7 +53,8 @@ def _run_job(kind: str, target: Target, params: Mapping[str, Any]) -> Mapping[st
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
     home, shown = console(), Terminal()
-    job_id = jobs.create(home, kind, target.name, "command line", params)
+    asked = {**params, ASKED_FROM: COMMAND_LINE}
+    job_id = jobs.create(home, kind, target.name, _user(), asked)
     signal.signal(signal.SIGINT, stop)
     try:
         return jobs.execute(home, job_id, shown)
@@ -57,6 +63,14 @@ def _run_job(kind: str, target: Target, params: Mapping[str, Any]) -> Mapping[st
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         shown.close()
+
+
+def _user() -> str:
+    """Who the operating system says is typing."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a number without a name, as in containers
+        return str(os.getuid())
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -87,6 +101,7 @@ def link() -> None:
 
         settings = console().settings
         token = make_sign_in_link_token()
+        record(console(), who=_user(), where=COMMAND_LINE, what="link")
         click.echo(f"http://{settings.host}:{settings.port}/login?token={token}")
 
 
@@ -270,16 +285,33 @@ def prune(target: str | None, as_json: bool, dry_run: bool, yes: bool) -> None:
 def health(target: str | None, as_json: bool) -> None:
     """Say how the database, and Redis where it is set, are doing."""
     with answering(as_json):
-        from ops.health import get_health_report, get_redis_report
+        from ops.health import health_of, redis_health_of
 
-        home = console()
-        reports: list[HealthReport] = [get_health_report(home.target(target).engine)]
-        if home.settings.redis_url is not None:
-            reports.append(get_redis_report(home.settings.redis_url.get_secret_value()))
+        redis = redis_health_of(console())
+        reports = [health_of(console(), target), *([redis] if redis else [])]
         worst = next(s for s in _WORST_FIRST if any(r.status is s for r in reports))
         document = {"status": worst.value, "reports": [r.as_dict() for r in reports]}
         tell(as_json, document, "\n".join(_health_lines(reports)))
         sys.exit(HEALTH_EXIT[worst])
+
+
+@main.command()
+@json_option
+@click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True)
+@click.option("--search", default="", metavar="WORDS", help="Only lines with all these words.")
+def activity(as_json: bool, limit: int, search: str) -> None:
+    """Say who did what, newest first."""
+    with answering(as_json):
+        from ops.activity import Filter, entries
+        from ops.activity.words import sentence
+
+        found = entries(console(), Filter(text=search), limit=limit)
+        lines = [
+            f"{datetime.fromtimestamp(e.at, UTC):%Y-%m-%d %H:%M:%S} UTC  {e.who} ({e.where}) "
+            f"{sentence(e, '{:%Y-%m-%d %H:%M UTC}'.format)}{f': {e.detail}' if e.detail else ''}"
+            for e in found
+        ]
+        tell(as_json, [e.as_dict() for e in found], "\n".join(lines) or "Nothing yet.")
 
 
 def _health_lines(reports: list[HealthReport]) -> Iterator[str]:
@@ -309,6 +341,10 @@ def _confirm(target: Target, what: str, yes: bool) -> None:
     told = click.prompt(f"This will {what}. Type the database's name ({name}) to go on", err=True)
     if told != name:
         raise NotConfirmed("The name was not the database's.", "Type it exactly.")
+
+
+for _command in COMMANDS:
+    main.add_command(_command)
 
 
 if __name__ == "__main__":

@@ -18,12 +18,12 @@ _PRESENCE = (("exists_after", "the table goes"), ("exists_now", "the table comes
 
 
 _target_option = click.option("--target", metavar="NAME", help="Which database; else the first.")
-_json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
 
 def options(command: Callable[..., None]) -> Callable[..., None]:
     """The options that every command about a database has."""
-    return _target_option(_json_option(command))
+    return _target_option(json_option(command))
 
 
 class Terminal(Progress):

@@ -36,7 +36,10 @@ pages = {
         _page("schedule", "Schedule", ":material/event_repeat:"),
         _page("restore", "Restore", ":material/settings_backup_restore:"),
     ],
-    "Console": [_page("settings", "Settings", ":material/settings:")],
+    "Console": [
+        _page("activity", "Activity", ":material/history:"),
+        _page("settings", "Settings", ":material/settings:"),
+    ],
 }
 target_picker()
 page = st.navigation(pages)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol
 
 from ops.backup import create_backup
 from ops.beside import restore_beside
+from ops.catalog import read_archive
 from ops.compare import compare_archive
 from ops.errors import Cancelled, OpsError, Refused
+from ops.fixes import do_fix
+from ops.health_deep import look_deep
+from ops.health_memory import keep_results
 from ops.installation import Installation
 from ops.progress import Progress
 from ops.proof import Prove
@@ -18,7 +23,7 @@ from ops.restore import restore_backup, undo_restore
 from ops.samples import take_sample
 from ops.schedule import schedule_of
 from ops.target import Target
-from ops.verify import prove_archive, recheck_all
+from ops.verify import VerifyResult, prove_archive, recheck_all
 
 Work = Callable[[Installation, str, Mapping[str, Any], Progress], dict[str, Any]]
 
@@ -50,7 +55,7 @@ def _tried(home: Installation, target: Target, archive: Path, progress: Progress
     """`proof`: what the test restore of a new backup found, None where it was not to be had;
     `notes`: why not. The backup is there whatever comes of it."""
     try:
-        proof = prove_archive(target, archive, home.folder, progress=progress)
+        proof = _proved(home, target, archive, home.folder, progress=progress)
     except Cancelled:
         told = "The backup was made and is kept; its test restore was stopped."
     except OpsError as error:
@@ -92,6 +97,26 @@ def _recheck(
     return recheck_all(home.target(target), home.folder, progress=progress)
 
 
+def _proved(
+    home: Installation, target: Target, archive: Path, *args: Any, **more: Any
+) -> VerifyResult:
+    """A test restore; what deep checks of health found in the copy is remembered."""
+    proof = prove_archive(target, archive, *args, **more)
+    if proof.deep:
+        made = read_archive(archive).manifest.created_at
+        keep_results(home.store, target.name, proof.deep, taken=made.timestamp())
+    return proof
+
+
+def _check(
+    home: Installation, target: str, params: Mapping[str, Any], progress: Progress
+) -> dict[str, Any]:
+    """The deep checks of health, asked of the live database."""
+    found = look_deep(home.target(target), progress=progress)
+    keep_results(home.store, target, found)
+    return {"findings": [finding.as_dict() for finding in found]}
+
+
 class _Told(Protocol):
     """What came of work, as plain JSON."""
 
@@ -121,7 +146,7 @@ def _with_archive(
 def _test(
     home: Installation, target: str, params: Mapping[str, Any], progress: Progress
 ) -> dict[str, Any]:
-    return _with_archive(prove_archive, home, target, params, progress)
+    return _with_archive(partial(_proved, home), home, target, params, progress)
 
 
 def _compare(
@@ -158,6 +183,21 @@ def _undo(
     return result.as_dict()
 
 
+def _fix(
+    home: Installation, target: str, params: Mapping[str, Any], progress: Progress
+) -> dict[str, Any]:
+    """`fix`: its id; `subjects`: what it acts on; `check`: which one is asked again after it."""
+    repair = do_fix(
+        home,
+        home.target(target),
+        str(params["fix"]),
+        [str(subject) for subject in params.get("subjects", ())],
+        progress,
+        check=str(params.get("check", "")),
+    )
+    return repair.as_dict()
+
+
 WORK: Final[dict[str, Work]] = {
     "backup": _backup,
     "restore": _restore,
@@ -167,4 +207,6 @@ WORK: Final[dict[str, Work]] = {
     "compare": _compare,
     "recheck": _recheck,
     "prune": _prune,
+    "fix": _fix,
+    "check": _check,
 }

@@ -13,7 +13,7 @@ from console.ui.parts.heading import heading
 from console.ui.parts.hold import draw_missing, hold_button, reasons_to_keep
 from console.ui.parts.jobs import is_busy, job_panel, start_job
 from console.ui.parts.proof import badge, proof_choice, test_button
-from console.ui.parts.session import current_target, signed_in
+from console.ui.parts.session import current_target, noted
 from console.ui.parts.words import ago, local, plain, size
 from ops import Catalog, CatalogEntry
 from ops.checks.words import many
@@ -115,9 +115,9 @@ def _download_link(target: Target, entry: CatalogEntry) -> str:
 def _rename(target: Target, entry: CatalogEntry) -> None:
     label = st.text_input("What is this backup for?", value=entry.label, max_chars=200)
     if st.button("Save", type="primary"):
-        signed_in()
         with guarded():
-            Catalog(console().folder, target.name).set_label(entry.name, label)
+            with noted("rename", target.name, archive=entry.name, detail=label):
+                Catalog(console().folder, target.name).set_label(entry.name, label)
             st.rerun()
 
 
@@ -126,9 +126,9 @@ def _delete(target: Target, entry: CatalogEntry) -> None:
     st.markdown(f"**{plain(entry.label or entry.name)}** will be gone for good.")
     st.markdown("The database itself is not touched.")
     if st.button("Delete it", type="primary", icon=":material/delete:"):
-        signed_in()
         with guarded():
-            Catalog(console().folder, target.name).delete(entry.name)
+            with noted("delete-backup", target.name, archive=entry.name):
+                Catalog(console().folder, target.name).delete(entry.name)
             st.rerun()
 
 

@@ -28,8 +28,10 @@ def run(
     env: Mapping[str, str],
     watch: Callable[[], None],
     every: float = 0.5,
+    output: IO[bytes] | None = None,
 ) -> None:
-    """Run `command` to its end; `watch` is called every `every` seconds meanwhile.
+    """Run `command` to its end; `watch` is called every `every` seconds meanwhile. What it prints
+    goes to the file `output`, else nowhere.
 
     What `watch` raises (Cancelled) ends the program first: SIGTERM, then SIGKILL after
     3 seconds. On Linux the program is killed when this process dies.
@@ -39,7 +41,7 @@ def run(
             status counts: error texts are in the server's language.
     """
     with tempfile.TemporaryFile() as errors:
-        process = _started(command, env, subprocess.DEVNULL, errors)
+        process = started(command, env, output or subprocess.DEVNULL, errors)
         try:
             _wait(process, watch, every)
         except BaseException:
@@ -60,7 +62,7 @@ def output_of(
         ToolFailed: it could not be started, or its exit status is not 0.
     """
     with tempfile.TemporaryFile() as errors:
-        process = _started(command, env, subprocess.PIPE, errors)
+        process = started(command, env, subprocess.PIPE, errors)
         assert isinstance(process.stdout, io.BufferedIOBase)
         try:
             with process.stdout:
@@ -72,14 +74,21 @@ def output_of(
         _check(process, command, errors)
 
 
-def _started(
-    command: Sequence[str | Path], env: Mapping[str, str], output: int, errors: IO[bytes]
+def started(
+    command: Sequence[str | Path],
+    env: Mapping[str, str],
+    output: IO[bytes] | int,
+    errors: IO[bytes],
+    *,
+    input: int = subprocess.DEVNULL,
 ) -> subprocess.Popen[bytes]:
+    """The program under way, which on Linux is killed when this process dies; whoever calls it
+    must see to its end. Raises ToolFailed where it could not be started."""
     try:
         return subprocess.Popen(
             [str(part) for part in command],
             env=dict(env),
-            stdin=subprocess.DEVNULL,
+            stdin=input,
             stdout=output,
             stderr=errors,
             preexec_fn=partial(_die_with_parent, os.getpid()) if sys.platform == "linux" else None,

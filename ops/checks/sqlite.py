@@ -15,6 +15,7 @@ from ops.checks.base import CannotCheck, Check, Context
 from ops.checks.sqlite_contents import CHECKS as CONTENTS
 from ops.checks.sqlite_place import CHECKS as PLACE
 from ops.dialects.sqlite.connect import bytes_of, file_of, reading
+from ops.dialects.sqlite.wary import look_at_live
 
 _SECONDS_PER_QUESTION: Final = 2.0
 _STEPS_BETWEEN_LOOKS: Final = 10_000
@@ -39,14 +40,27 @@ def open_context(engine: Engine) -> Iterator[Context]:
             "file_bytes": path.stat().st_size,
             "wal_bytes": bytes_of(path.with_name(path.name + "-wal")),
         }
+        facts["structure"] = partial(_structure, connection)
         yield Context(partial(_ask, connection), facts)
 
 
 def _ask(connection: sqlite3.Connection, query: str) -> list[Mapping[str, Any]]:
+    with _limited(connection):
+        return [dict(row) for row in connection.execute(query).fetchall()]
+
+
+def _structure(connection: sqlite3.Connection) -> list[str]:
+    """SQLite's own check of the file, with its list of free pages: `["ok"]`, or problems."""
+    with _limited(connection):
+        return look_at_live(connection, 10)
+
+
+@contextmanager
+def _limited(connection: sqlite3.Connection) -> Iterator[None]:
     ends = time.monotonic() + _SECONDS_PER_QUESTION
     connection.set_progress_handler(lambda: time.monotonic() > ends, _STEPS_BETWEEN_LOOKS)
     try:
-        return [dict(row) for row in connection.execute(query).fetchall()]
+        yield
     except sqlite3.Error as cause:
         raise _cannot(cause) from cause
     finally:

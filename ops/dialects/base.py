@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -172,6 +172,9 @@ def with_columns(
 
 class RowSource(ABC):
     """The rows of one database as of one moment, for comparing two databases."""
+
+    watch: Callable[[], None] = staticmethod(lambda: None)
+    """Called while the first row of a table is waited for; what it raises ends the wait."""
 
     @abstractmethod
     def tables(self) -> dict[str, TableShape]:

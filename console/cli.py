@@ -129,10 +129,16 @@ def _proof_lines(proof: Mapping[str, Any] | None) -> Iterator[str]:
     """What a test restore found, and each table that differs."""
     if proof is None:
         return
-    if proof["ok"]:
+    if proof["ok"] and proof["full"]:
         yield f"Brought back as a test: {_exact(proof['comparison'])}."
         return
-    yield f"Could not be brought back: {proof['problem']}"
+    if proof["ok"]:
+        yield (
+            f"Read to its end: {_exact(proof['comparison'])}. It was not brought to life: the "
+            "console's user may not create databases."
+        )
+        return
+    yield f"{'Could not be brought back' if proof['full'] else 'Not usable'}: {proof['problem']}"
     yield from (proof["detail"] or "").splitlines()
 
 

@@ -15,6 +15,7 @@ from typing import Final
 
 from ops.errors import OpsError
 from ops.installation import Installation
+from ops.journal import forget_old_journals
 from ops.locks import held
 from ops.undo import expire_undo_points
 
@@ -38,7 +39,15 @@ def _expire(home: Installation) -> None:
         expire_undo_points(target, home.folder)
 
 
-DUTIES: Final[tuple[Duty, ...]] = (Duty("give up what was kept long enough", 3600, _expire),)
+def _forget(home: Installation) -> None:
+    """What restores noted of themselves goes when it is of no more use."""
+    forget_old_journals(home.folder)
+
+
+DUTIES: Final[tuple[Duty, ...]] = (
+    Duty("give up what was kept long enough", 3600, _expire),
+    Duty("forget old restores", 24 * 3600, _forget),
+)
 
 
 def keep_doing(

@@ -12,7 +12,7 @@ from ops.archive.reader import verify_entry
 from ops.catalog import Catalog, file_sha256, read_archive
 from ops.datafolder import DataFolder
 from ops.dialects import dialect_of
-from ops.errors import BadArchive, MismatchFound, OfAnotherKind, OpsError, ToolFailed
+from ops.errors import BadArchive, MismatchFound, OfAnotherKind, OpsError, ToolFailed, Unavailable
 from ops.progress import SILENT, Progress
 from ops.proof import ComparedTable, Proof, Prove, TablesDiffer
 from ops.staging import staged_archive
@@ -87,23 +87,62 @@ def prove_archive(
 
     Raises:
         NotConfirmed, PreflightRefused, OfAnotherKind, Busy, Unavailable, Cancelled,
-        NeedsHuman: it could not be tried, which says nothing about the archive.
+        NeedsHuman, DiskFull: it could not be tried, which says nothing about the archive; what
+        was known of it stays.
     """
     began = time.monotonic()
     try:
         result = _brought_back(target, path, folder, trust_foreign, progress)
     except OfAnotherKind:
         raise
-    except (BadArchive, MismatchFound) as failed:
-        result = _failed(path, failed)
-    except ToolFailed as failed:
-        # Raises Unavailable where the server has gone meanwhile: no fault of the backup.
-        dialect_of(target.engine).facts(target.engine)
+    except (BadArchive, MismatchFound, ToolFailed) as failed:
+        _blame_the_archive(target, folder, failed)
         result = _failed(path, failed)
     full = dialect_of(target.engine).stages_beside(target.engine)
     result = replace(result, full=full, seconds=time.monotonic() - began)
     Catalog(folder, target.name).note_proof(path, _proof_of(result))
     return result
+
+
+_SPARE_BYTES = 64 << 20
+
+
+def _blame_the_archive(target: Target, folder: DataFolder, failed: OpsError) -> None:
+    """Return if what failed is the archive's own fault, as far as can be told.
+
+    Raises:
+        Unavailable: the server has gone, or was started anew, while it was tried.
+        OpsError: the disk is full.
+    """
+    dialect_of(target.engine).facts(target.engine)  # raises Unavailable where it is gone
+    if isinstance(failed, ToolFailed) and any(sign in failed.detail for sign in _OF_THE_SERVER):
+        raise Unavailable(
+            "The database server broke off the test, so the backup could not be tried.",
+            "Try again when the server is up and its disk has room.",
+            failed.detail,
+        ) from failed
+    if not isinstance(failed, MismatchFound) and folder.free_bytes() < _SPARE_BYTES:
+        raise OpsError(
+            "The disk is full, so the backup could not be tried.",
+            "Make room on the disk of the data folder, then try again.",
+            failed.detail,
+        ) from failed
+
+
+_OF_THE_SERVER = (
+    "53100",  # disk_full
+    "53200",  # out_of_memory
+    "57P01",  # admin_shutdown
+    "57P02",  # crash_shutdown
+    "57P03",  # cannot_connect_now
+    "08006",  # connection_failure
+    "server closed the connection unexpectedly",
+    "the database system is",
+    "No space left on device",
+    "terminating connection due to administrator command",
+)
+"""What the client programs print when it is the server's fault: SQLSTATEs (PostgreSQL manual,
+appendix A), and the words of libpq and the system where they are in English."""
 
 
 def _brought_back(

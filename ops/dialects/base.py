@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from sqlalchemy import Engine
 
-from ops.archive.manifest import MOST_COLUMNS, Manifest, TableRows
+from ops.archive.manifest import MOST_COLUMNS, MOST_COLUMNS_OF_ONE, Manifest, TableRows
 from ops.progress import Progress
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ def with_columns(
         return tables
     return tuple(
         table.model_copy(update={"columns": tuple(shapes[table.name].columns)})
-        if table.name in shapes
+        if table.name in shapes and len(shapes[table.name].columns) <= MOST_COLUMNS_OF_ONE
         else table
         for table in tables
     )

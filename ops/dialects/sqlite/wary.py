@@ -79,9 +79,7 @@ def checksum_rows(connection: sqlite3.Connection, name: str) -> tuple[int, str]:
     digest, rows, as_text = hashlib.sha256(), 0, connection.text_factory
     connection.text_factory = bytearray  # a text need not be valid, and is no blob
     try:
-        columns = _stored_columns(connection, name)
-        rows_query = f"SELECT {columns} FROM {quoted(name)} NOT INDEXED"  # nosec B608: names
-        for row in connection.execute(rows_query):
+        for row in connection.execute(_all_rows(connection, name)):
             digest.update(b"".join([_WRITTEN[type(value)](value) for value in row]))
             rows += 1
     finally:
@@ -89,15 +87,19 @@ def checksum_rows(connection: sqlite3.Connection, name: str) -> tuple[int, str]:
     return rows, f"sha256:{digest.hexdigest()}"
 
 
-def _stored_columns(connection: sqlite3.Connection, table: str) -> str:
-    """The columns of a table as SQL, without generated ones; all of them where one has a name
-    that is not valid text, by which it cannot be asked for."""
-    query = "SELECT name FROM pragma_table_xinfo(?) WHERE hidden = 0 ORDER BY cid"
-    names = [row[0] for row in connection.execute(query, (table,)).fetchall()]
+def _all_rows(connection: sqlite3.Connection, table: str) -> str:
+    """The query for all rows of a table, without generated columns. Where a column has a name
+    that is not valid text, by which it cannot be asked for, all columns get other names."""
+    query = "SELECT name, hidden FROM pragma_table_xinfo(?) WHERE hidden <> 1 ORDER BY cid"
+    columns = connection.execute(query, (table,)).fetchall()
+    source = f"FROM {quoted(table)} NOT INDEXED"
     try:
-        return ", ".join(quoted(name.decode()) for name in names)
+        names = ", ".join(quoted(name.decode()) for name, hidden in columns if not hidden)
+        return f"SELECT {names} {source}"  # nosec B608: a name cannot be a parameter
     except UnicodeDecodeError:
-        return "*"
+        names = ", ".join(f"c{number}" for number in range(len(columns)))
+        other = quoted(f"_{table}")
+        return f"WITH {other}({names}) AS (SELECT * {source}) SELECT {names} FROM {other}"  # nosec B608
 
 
 def _with_length(kind: bytes, value: bytes) -> bytes:

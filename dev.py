@@ -37,8 +37,8 @@ OLDEST_PYTHON = (3, 11)
 LOCKED = {
     "boot": ["--group", "boot"],
     "console": ["--group", "build"],
-    "pgtools": ["--group", "build", "--extra", "pgtools"],
-    "dev": ["--group", "build", "--extra", "pgtools", "--group", "dev"],
+    "pgtools": ["--group", "build", "--extra", "pgtools", "--extra", "queue"],
+    "dev": ["--group", "build", "--extra", "pgtools", "--extra", "queue", "--group", "dev"],
 }
 
 # `docker compose config` refuses to read the overlay without its passwords; any value will do.

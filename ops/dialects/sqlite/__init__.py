@@ -21,8 +21,11 @@ from ops.dialects.base import (
     RowSource,
     ServerSessions,
     SizeReport,
+    SlowStatements,
     Snapshot,
+    StatementOrder,
     Stuck,
+    WaitingSession,
 )
 from ops.dialects.sqlite import backup, figures, restore, rows, settle, stuck, swap
 from ops.dialects.sqlite.connect import file_of
@@ -62,15 +65,25 @@ class SQLite(Dialect):
     def sessions(self, engine: Engine) -> ServerSessions | None:
         return None  # there is no server that could know
 
+    def waits(self, engine: Engine) -> tuple[WaitingSession, ...] | None:
+        return None
+
+    def slow_statements(
+        self, engine: Engine, order: StatementOrder, most: int
+    ) -> SlowStatements | None:
+        return None
+
     def checks(self) -> tuple[Check, ...]:
         from ops.checks.sqlite import CHECKS
 
         return CHECKS
 
-    def health_context(self, engine: Engine) -> AbstractContextManager[Context]:
+    def health_context(
+        self, engine: Engine, *, staged: Replacement | None = None, deep: bool = False
+    ) -> AbstractContextManager[Context]:
         from ops.checks.sqlite import open_context
 
-        return open_context(engine)
+        return open_context(engine, None if staged is None else Path(staged.location), deep=deep)
 
     def health_details(self, engine: Engine) -> dict[str, object]:
         return figures.health_details(file_of(engine))

@@ -18,6 +18,7 @@ from ops.errors import OpsError
 from ops.health import health_of, redis_health_of
 from ops.installation import Installation
 from ops.jobs.oversight import look_after, thin
+from ops.journal import forget_old_journals
 from ops.locks import locks_of
 from ops.runs import begin_due
 from ops.undo import expire_undo_points
@@ -42,6 +43,11 @@ def _expire(home: Installation) -> None:
         expire_undo_points(target, home.folder)
 
 
+def _forget(home: Installation) -> None:
+    """What restores noted of themselves goes when it is of no more use."""
+    forget_old_journals(home.folder)
+
+
 def _look_at_health(home: Installation) -> None:
     """Counters and findings that come and go are judged by what earlier looks have seen."""
     for target in home.targets:
@@ -53,6 +59,7 @@ DUTIES: Final[tuple[Duty, ...]] = (
     Duty("look after jobs", 5, look_after),
     Duty("forget old jobs", 3600, thin),
     Duty("give up what was kept long enough", 3600, _expire),
+    Duty("forget old restores", 24 * 3600, _forget),
     Duty("begin what the schedules have due", 30, begin_due),
     Duty("forget what was done long ago", 6 * 3600, activity.expire),
     Duty("look at health", 300, _look_at_health),

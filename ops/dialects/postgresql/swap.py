@@ -109,7 +109,7 @@ def swap(
             guest.hand_over(engine, staged, str(journal.facts["guest"]))
             staged = _closed(helper, connection, live, staged)
         if journal.verb == "restore":
-            for statement in _carry_over(connection, live_oid, staged):
+            for statement in carry_over(connection, live_oid, staged):
                 run_plain(connection, statement)
         _change_places(helper, connection, live, staged, parked)
     _drop_guest(engine, journal)
@@ -144,7 +144,7 @@ def _drop_guest(engine: Engine, journal: Journal) -> None:
         guest.drop(engine, str(journal.facts["guest"]))
 
 
-def _carry_over(connection: Connection, source: int, name: str) -> list[str]:
+def carry_over(connection: Connection, source: int, name: str) -> list[str]:
     """Statements that give database `name` what hangs on the source database: all six are
     lost by a mere rename. The owner was given when it was created."""
     target = quoted(name)

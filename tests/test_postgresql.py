@@ -414,3 +414,21 @@ def test_all_addresses_of_a_database_are_one(pg: RealPostgres) -> None:
     port, here = free_port(), ("127.0.0.1", "127.0.0.2", "::1", "::ffff:127.0.0.1", "localhost")
     silent = [make_url(pg.url()).set(host=host, port=port) for host in here]
     assert {identity(url.render_as_string(False)) for url in silent} == {f":{port}/postgres"}
+
+
+def test_a_name_that_is_not_in_the_databases_encoding_is_said_in_words(
+    pg: RealPostgres, folder: DataFolder
+) -> None:
+    database = PostgreSQLDatabase(pg, options="ENCODING 'SQL_ASCII' LOCALE 'C'")
+    # The server takes these as they come: LATIN1, where others write UTF-8.
+    statement = b'CREATE TABLE "t\xe9" (a int)'.hex()
+    database.run(f"DO $$ BEGIN EXECUTE convert_from('\\x{statement}', 'SQL_ASCII'); END $$")
+    for work in (
+        lambda target: create_backup(target, folder),
+        lambda target: dialect_of(target.engine).live_rows(target.engine),
+        lambda target: dialect_of(target.engine).sizes(target.engine),
+    ):
+        with pytest.raises(OpsError, match="is not written in the encoding"):
+            work(database.target)
+    assert_nothing_left(database, folder)
+    database.close()

@@ -56,7 +56,7 @@ def _differs(table: Mapping[str, Any]) -> bool:
 
 def _in_words(changed: list[Mapping[str, Any]]) -> str:
     if not changed:
-        return "The backup holds exactly what the database holds now."
+        return "The tables of the backup hold exactly what those of the database hold now."
     lost, back, other = (sum(t[what] for t in changed) for what in ("lost", "back", "changed"))
     return (
         f"A restore takes away {count(lost)} rows that are not in the backup, brings back "

@@ -118,6 +118,7 @@ def hand_over(engine: Engine, staged: str, name: str) -> None:
     from the login. From here on the server's clean-up runs with the rights of the owner."""
     with connected(engine, staged, autocommit=False) as connection:
         connection.execute(text(_END_SESSIONS), {"name": name})
+        run_plain(connection, "SET LOCAL lock_timeout = '10s'")
         owner = quoted(_owner_of(connection, staged))
         run_plain(connection, f"REASSIGN OWNED BY {quoted(name)} TO {owner}")
         run_plain(connection, f"DROP OWNED BY {quoted(name)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 from ipaddress import ip_address
 from typing import Final
@@ -16,6 +17,9 @@ from ops.dialects.postgresql.connect import (
 )
 from ops.errors import OpsError
 
+_SILENT_SECONDS: Final = 3
+"""A server that has not answered so long does not answer for another of its databases either."""
+
 _SERVER: Final = """
 SELECT CASE WHEN has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE')
             THEN (SELECT system_identifier::text FROM pg_control_system())
@@ -28,10 +32,12 @@ standby has its primary's number: two that are never restored at once."""
 def identity(engine: Engine) -> str:
     """The same text for every address of the same database. By the address alone where the
     server does not answer: nothing can be done to it then either."""
-    name = database_of(engine)
+    name, began = database_of(engine), time.monotonic()
     for connecting in (connected, maintenance):  # the database may be gone, and the server there
         with suppress(OpsError), connecting(engine) as connection:
             return f"{connection.execute(text(_SERVER)).scalar()}/{name}"
+        if time.monotonic() - began > _SILENT_SECONDS:
+            break
     parameters = connect_parameters(engine)
     host, port = str(parameters.get("host", "")).lower(), parameters.get("port", 5432)
     return f"{'' if _is_here(host) else host}:{port}/{name}"

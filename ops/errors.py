@@ -16,6 +16,7 @@
     ├── MismatchFound             what was staged is not what the manifest promises
     ├── NeedsHuman                a state that no rule covers: touched nothing, asks
     └── Cancelled                 a person asked to stop
+        └── Stalled               nobody asked, but nothing moved any more
 
 `message` is for the person, `hint` is the next step, `detail` is the technical
 cause: it goes to the log and into the fold, never into the first line. Secrets
@@ -114,3 +115,11 @@ class Cancelled(OpsError):
 
     def __init__(self, message: str = "The work was cancelled.") -> None:
         super().__init__(message, "You can start it again at any time.")
+
+
+class Stalled(Cancelled):
+    """The work had stopped moving, so it was ended."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.hint = "Look whether the database and the disk answer, then start it again."

@@ -25,6 +25,8 @@ Limits = Mapping[int, int]
 
 _GRACE_SECONDS: Final = 3.0
 _PR_SET_PDEATHSIG: Final = 1
+_LIBC: Final = ctypes.CDLL(None) if sys.platform == "linux" else None
+"""Loaded beforehand: between fork and exec, beside other threads, as little as can be is done."""
 
 
 def run(
@@ -138,7 +140,8 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 def _begin(parent: int, limits: Limits) -> None:
     """In the new process, before its program: it has limits, and dies with us."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    assert _LIBC is not None
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)  # it died before the line above could ask for the signal
     for kind, most in limits.items():

@@ -19,10 +19,23 @@ from ops.dialects.base import (
     RowSource,
     ServerSessions,
     SizeReport,
+    SlowStatements,
     Snapshot,
+    StatementOrder,
     Stuck,
+    WaitingSession,
 )
-from ops.dialects.postgresql import backup, figures, inplace, preflight, rows, staging, stuck
+from ops.dialects.postgresql import (
+    activity,
+    backup,
+    figures,
+    inplace,
+    preflight,
+    rows,
+    sessions,
+    staging,
+    stuck,
+)
 from ops.dialects.postgresql import identity as identities
 from ops.dialects.postgresql import swap as swapping
 from ops.dialects.postgresql.connect import (
@@ -73,15 +86,28 @@ class PostgreSQL(Dialect):
     def sessions(self, engine: Engine) -> ServerSessions | None:
         return figures.sessions(engine)
 
+    def is_at_work(self, engine: Engine) -> bool:
+        return sessions.are_at_work(engine)
+
+    def waits(self, engine: Engine) -> tuple[WaitingSession, ...] | None:
+        return activity.waits(engine)
+
+    def slow_statements(
+        self, engine: Engine, order: StatementOrder, most: int
+    ) -> SlowStatements | None:
+        return activity.slow_statements(engine, order, most)
+
     def checks(self) -> tuple[Check, ...]:
         from ops.checks.postgresql import CHECKS
 
         return CHECKS
 
-    def health_context(self, engine: Engine) -> AbstractContextManager[Context]:
+    def health_context(
+        self, engine: Engine, *, staged: Replacement | None = None, deep: bool = False
+    ) -> AbstractContextManager[Context]:
         from ops.checks.postgresql import open_context
 
-        return open_context(engine)
+        return open_context(engine, None if staged is None else staged.location, deep=deep)
 
     def health_details(self, engine: Engine) -> dict[str, object]:
         return figures.health_details(engine)

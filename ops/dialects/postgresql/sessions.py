@@ -13,10 +13,10 @@ from contextlib import closing, contextmanager, suppress
 from typing import Any, Final, TypeVar
 
 import psycopg2
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from ops.dialects.postgresql.connect import APPLICATION
+from ops.dialects.postgresql.connect import APPLICATION, maintenance
 from ops.errors import Busy
 from ops.journal import Journal
 
@@ -26,6 +26,16 @@ _HURRIED: Final = 10
 _BETWEEN_LOOKS_SECONDS: Final = 0.5
 _HANG_UP_AFTER_SECONDS: Final = 4
 _LEFTOVERS_END_WITHIN_SECONDS: Final = 60
+
+_AT_WORK: Final = """
+SELECT EXISTS (
+    SELECT 1 FROM pg_stat_activity
+    WHERE starts_with(application_name, :application) AND pid <> pg_backend_pid()
+      AND (state IS NULL
+           OR (state = 'active' AND query_start < clock_timestamp() - interval '1 second'
+               AND coalesce(wait_event_type, '') NOT IN ('Lock', 'Client'))))
+"""
+"""wait_event_type Client: the server waits for what we send or take."""
 
 Result = TypeVar("Result")
 
@@ -127,3 +137,12 @@ def end_leftovers(connection: Connection, application: str) -> None:
                 f"{_LEFTOVERS_END_WITHIN_SECONDS} seconds",
             )
         time.sleep(_BETWEEN_ENDINGS_SECONDS)
+
+
+def are_at_work(engine: Engine) -> bool:
+    """Whether the server is busy with a statement of ours that takes longer than a look.
+
+    A session whose state we may not see counts as busy: what is unknown is not hung.
+    """
+    with maintenance(engine) as connection:
+        return bool(connection.execute(text(_AT_WORK), {"application": APPLICATION}).scalar())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -221,7 +221,13 @@ def with_columns(
 
 
 class RowSource(ABC):
-    """The rows of one database as of one moment, for comparing two databases."""
+    """The rows of one database as of one moment, for comparing two databases.
+
+    `watch` is called now and then while the rows of a table are put in order, which may take
+    long; what it raises (Cancelled) ends that.
+    """
+
+    watch: Callable[[], None] | None = None
 
     @abstractmethod
     def tables(self) -> dict[str, TableShape]:

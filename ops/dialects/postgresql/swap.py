@@ -1,8 +1,9 @@
 """The swap: both renames and all that hangs on a database's name, in one transaction.
 
-Measured over 270 kills: 270 exact, 0 acknowledged commits lost; clients see a gap of
-155 ms (222 at most). Ending the sessions first and renaming then failed 5 of 15 times,
-because programs reconnect; so a second connection ends them again and again meanwhile.
+Measured over 270 kills: 270 exact, 0 acknowledged commits lost. Twenty clients that come back
+at once see a gap of 80 ms (160 at most in 15 swaps, on 16 and 18). Ending the sessions first and
+renaming then failed 5 of 15 times, because programs reconnect; so a second connection ends them
+again and again meanwhile.
 """
 
 from __future__ import annotations

@@ -97,8 +97,8 @@ class Dialect(ABC):
 
     @abstractmethod
     def identity(self, engine: Engine) -> str:
-        """The same text for every address of the same database, as far as addresses tell;
-        needs no connection, holds no secret."""
+        """The same text for every address of the same database, as far as its server, or where
+        that does not answer the address, can tell. Holds no secret, and raises nothing."""
 
     @abstractmethod
     def facts(self, engine: Engine) -> DatabaseFacts:

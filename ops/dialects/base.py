@@ -156,8 +156,9 @@ class Dialect(ABC):
         """
 
     @abstractmethod
-    def health_details(self, engine: Engine) -> dict[str, object]:
-        """Figures for the `details` of a health report: sizes, versions, settings."""
+    def health_details(self, context: Context) -> dict[str, object]:
+        """Figures for the `details` of a health report: sizes, versions, settings. Asked of
+        the same connection as the checks. Raises CannotCheck."""
 
     # -- backing up ------------------------------------------------------------
 

@@ -157,7 +157,8 @@ def _ended(job: Job) -> None:
     elif job.state is State.DONE:
         _finished(job, name, when)
     elif job.state is State.CANCELLED:
-        st.info(f"{name} was stopped {when}. Nothing was changed.", icon=":material/cancel:")
+        left = "What was not finished was undone." if job.kind == "fix" else "Nothing was changed."
+        st.info(f"{name} was stopped {when}. {left}", icon=":material/cancel:")
     else:
         with st.container(border=True):
             st.markdown(f"**{name} did not finish** ({when}).")

@@ -109,8 +109,8 @@ class PostgreSQL(Dialect):
 
         return open_context(engine, None if staged is None else staged.location, deep=deep)
 
-    def health_details(self, engine: Engine) -> dict[str, object]:
-        return figures.health_details(engine)
+    def health_details(self, context: Context) -> dict[str, object]:
+        return figures.health_details(context.ask)
 
     def backup_notices(self, engine: Engine, workspace: Path) -> list[Notice]:
         return backup.notices(engine, workspace)

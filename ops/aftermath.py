@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from ops.activity import Outcome, record
 from ops.installation import Installation
+from ops.samples import BACKUP_SIZE, JOB_SECONDS, note
 
 if TYPE_CHECKING:
     from ops.jobs import Job
+
+log = logging.getLogger(__name__)
 
 ASKED_FROM: Final = "asked_from"
 """The parameter of a job that says where it was asked for: a client's address, a command line."""
@@ -19,7 +25,7 @@ def follow_up(home: Installation, job: Job) -> None:
     """Once for each job that has ended, by whoever finds it so first. Never raises."""
     if job.is_active:
         return
-    record(
+    is_news = record(
         home,
         who=job.who,
         where=str(job.params.get(ASKED_FROM) or job.who),
@@ -30,6 +36,19 @@ def follow_up(home: Installation, job: Job) -> None:
         detail=what_came_of(job),
         job=job.id,
     )
+    if is_news and job.state.value == "done":
+        _measure(home, job)
+
+
+def _measure(home: Installation, job: Job) -> None:
+    """How long it took, and how large the backup is."""
+    figures = {JOB_SECONDS + job.kind: (job.ended or 0.0) - (job.started or job.created)}
+    if job.kind == "backup" and job.result is not None:
+        figures[BACKUP_SIZE] = float(job.result["size"])
+    try:
+        note(home.store, job.target, figures, job.ended)
+    except SQLAlchemyError:
+        log.exception("the figures of job %s could not be kept", job.id)
 
 
 def outcome_of(job: Job) -> Outcome:

@@ -17,6 +17,7 @@ from ops import activity
 from ops.errors import OpsError
 from ops.installation import Installation
 from ops.locks import held
+from ops.samples import take_samples, thin
 from ops.undo import expire_undo_points
 
 log = logging.getLogger(__name__)
@@ -41,6 +42,8 @@ def _expire(home: Installation) -> None:
 
 DUTIES: Final[tuple[Duty, ...]] = (
     Duty("give up what was kept long enough", 3600, _expire),
+    Duty("measure", 60, take_samples),
+    Duty("keep fewer of the old figures", 6 * 3600, lambda home: thin(home.store)),
     Duty("forget what was done long ago", 6 * 3600, activity.expire),
 )
 

@@ -13,6 +13,7 @@ from typing import Final
 from sqlalchemy import (
     DDL,
     JSON,
+    BigInteger,
     Column,
     Engine,
     Float,
@@ -22,6 +23,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    UniqueConstraint,
     create_engine,
     event,
 )
@@ -57,6 +59,24 @@ samples: Final = Table(
     Column("target", String(60), primary_key=True),
     Column("taken", Float, primary_key=True),
     Column("size_bytes", Float, nullable=False),
+)
+
+series: Final = Table(
+    "series",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("target", String(60), nullable=False),
+    Column("name", String(300), nullable=False),
+    UniqueConstraint("target", "name"),
+)
+
+measures: Final = Table(
+    "measures",
+    metadata,
+    Column("series", Integer, primary_key=True, autoincrement=False),
+    Column("taken", BigInteger, primary_key=True, autoincrement=False),
+    Column("value", Float, nullable=False),
+    sqlite_with_rowid=False,  # the key is nearly all there is: half the size
 )
 
 accounts: Final = Table(

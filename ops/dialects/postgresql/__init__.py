@@ -23,7 +23,16 @@ from ops.dialects.base import (
     Snapshot,
     Stuck,
 )
-from ops.dialects.postgresql import backup, figures, inplace, preflight, rows, staging, stuck
+from ops.dialects.postgresql import (
+    backup,
+    figures,
+    inplace,
+    place,
+    preflight,
+    rows,
+    staging,
+    stuck,
+)
 from ops.dialects.postgresql import swap as swapping
 from ops.dialects.postgresql.connect import (
     CONNECT_ARGS,
@@ -78,6 +87,9 @@ class PostgreSQL(Dialect):
 
     def sessions(self, engine: Engine) -> ServerSessions | None:
         return figures.sessions(engine)
+
+    def free_disk(self, engine: Engine) -> int | None:
+        return place.free_disk(engine)
 
     def checks(self) -> tuple[Check, ...]:
         from ops.checks.postgresql import CHECKS

@@ -59,6 +59,17 @@ DELETE FROM measures WHERE (series, taken) IN (
 """
 """Of each span of time the last one stays; of connections the highest one."""
 
+_ENDS: Final = """
+SELECT s.name, a.value, b.value
+FROM (SELECT series, min(taken) AS first, max(taken) AS last FROM measures
+      WHERE taken >= :since AND series IN (
+          SELECT id FROM series WHERE target = :target AND substr(name, 1, :length) = :prefix)
+      GROUP BY series) AS ends
+JOIN series s ON s.id = ends.series
+JOIN measures a ON a.series = ends.series AND a.taken = ends.first
+JOIN measures b ON b.series = ends.series AND b.taken = ends.last
+"""
+
 _FORGET_TABLES: Final = """
 DELETE FROM measures WHERE series IN (
     SELECT s.id FROM series s JOIN measures m ON m.series = s.id
@@ -119,6 +130,17 @@ def size_samples(store: Engine, target: str, *, limit: int = 500) -> list[tuple[
     """The database's size as (seconds since the epoch, bytes), oldest first: the newest
     `limit` of them."""
     return [(taken, int(value)) for taken, value in samples_of(store, target, SIZE)[-limit:]]
+
+
+def changes_of(
+    store: Engine, target: str, prefix: str, since: float
+) -> dict[str, tuple[float, float]]:
+    """For each series whose name begins so, by its name without that beginning: its first
+    figure since `since` and its last."""
+    asked = {"target": target, "prefix": prefix, "length": len(prefix), "since": since}
+    with store.connect() as connection:
+        found = connection.execute(text(_ENDS), asked).all()
+    return {name.removeprefix(prefix): (first, last) for name, first, last in found}
 
 
 def names_of(store: Engine, target: str, prefix: str) -> list[str]:

@@ -16,13 +16,20 @@ _NOW_DAYS: Final = 7
 
 def outlook_findings(database: Points, backups: Points, now: float) -> list[Finding]:
     """Judge two disks by samples of their free bytes: the database's and that of the backups,
-    as of `now` (seconds since the epoch). A disk that was never measured is left out."""
-    asked = ((DATABASE_DISK, database), (BACKUPS_DISK, backups))
+    as of `now` (seconds since the epoch). A disk that was never measured is left out, and so is
+    the second where both are one."""
+    is_one = bool(database and backups) and _is_one_disk(database[-1][1], backups[-1][1])
+    asked = ((DATABASE_DISK, database), (BACKUPS_DISK, [] if is_one else backups))
     return [
         check.answer(Context(_no_questions, {"free": free, "now": now}))
         for check, free in asked
         if free
     ]
+
+
+def _is_one_disk(free: float, other: float) -> bool:
+    """Both were measured at nearly the same moment: one disk has the same room both times."""
+    return abs(free - other) <= 0.01 * max(free, other)
 
 
 def _no_questions(query: str) -> list[Mapping[str, Any]]:

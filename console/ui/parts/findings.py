@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 import streamlit as st
 
 from console.context import console
 from console.ui.parts.words import plain
-from ops import Catalog, CatalogEntry, get_health_report, get_redis_report
-from ops.catalog import EntryState
-from ops.checks.backups import BackupFact, backup_findings
+from ops import get_health_report, get_redis_report
 from ops.checks.base import Finding, HealthReport, Level
+from ops.standing import backups_of, outlook_of
 from ops.target import Target
 
 SIGNS = {
@@ -40,9 +37,12 @@ def redis_report() -> HealthReport | None:
 
 def findings_about_backups(target: Target) -> list[Finding]:
     """What there is to say about the kept archives."""
-    entries = Catalog(console().folder, target.name).entries()
-    facts = [_fact(entry) for entry in entries if entry.state is not EntryState.FOREIGN]
-    return backup_findings(facts, datetime.now(UTC))
+    return backups_of(console(), target)
+
+
+def findings_ahead(target: Target) -> list[Finding]:
+    """What there is to say about the disks' future."""
+    return outlook_of(console(), target)
 
 
 def sign_of(finding: Finding) -> tuple[str, str, str]:
@@ -53,18 +53,6 @@ def sign_of(finding: Finding) -> tuple[str, str, str]:
 def is_quiet(finding: Finding) -> bool:
     """Whether it was looked at and asks for nothing."""
     return finding.looked_at and finding.level in (Level.GOOD, Level.INFO)
-
-
-def _fact(entry: CatalogEntry) -> BackupFact:
-    failure, tested = entry.failure, entry.tested
-    return BackupFact(
-        entry.created_at,
-        entry.size_bytes,
-        entry.manifest is not None and failure is None,
-        entry.name,
-        failure.problem if failure else "",
-        tested.at if tested and tested.passed else None,
-    )
 
 
 def draw_finding(finding: Finding) -> None:

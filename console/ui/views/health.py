@@ -11,6 +11,7 @@ from console.ui.parts.findings import (
     database_report,
     draw_finding,
     findings_about_backups,
+    findings_ahead,
     is_quiet,
     redis_report,
     sign_of,
@@ -28,11 +29,13 @@ def draw() -> None:
         report = database_report(target.name)
         redis = redis_report()
         groups = [("Database", list(report.findings)), ("Backups", findings_about_backups(target))]
+        groups.append(("What is to come", findings_ahead(target)))
         if redis is not None:
             groups.append(("Redis", list(redis.findings)))
         _summary([finding for _, found in groups for finding in found])
         for title, found in groups:
-            _group(title, found)
+            if found:
+                _group(title, found)
         with st.expander("All figures of this report"):
             st.json({"database": report.as_dict(), "redis": redis and redis.as_dict()}, expanded=1)
     if st.button("Look again", icon=":material/refresh:"):

@@ -6,10 +6,11 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy.exc import SQLAlchemyError
-
-from ops.activity import Outcome, record
+from ops.activity import SCHEDULE, Outcome, record
+from ops.activity.words import title_of
 from ops.installation import Installation
+from ops.notify import beat, deliver
+from ops.notify.alarms import job_alarm
 from ops.samples import BACKUP_SIZE, JOB_SECONDS, note
 
 if TYPE_CHECKING:
@@ -36,19 +37,36 @@ def follow_up(home: Installation, job: Job) -> None:
         detail=what_came_of(job),
         job=job.id,
     )
-    if is_news and job.state.value == "done":
-        _measure(home, job)
+    if is_news:
+        try:
+            _measure(home, job)
+            _tell(home, job)
+        except Exception:  # the work itself has ended, and its outcome stands
+            log.exception("what follows the end of job %s could not be done", job.id)
 
 
 def _measure(home: Installation, job: Job) -> None:
     """How long it took, and how large the backup is."""
+    if job.state.value != Outcome.DONE:
+        return
     figures = {JOB_SECONDS + job.kind: (job.ended or 0.0) - (job.started or job.created)}
     if job.kind == "backup" and job.result is not None:
         figures[BACKUP_SIZE] = float(job.result["size"])
-    try:
-        note(home.store, job.target, figures, job.ended)
-    except SQLAlchemyError:
-        log.exception("the figures of job %s could not be kept", job.id)
+    note(home.store, job.target, figures, job.ended)
+
+
+def _tell(home: Installation, job: Job) -> None:
+    """Tell people, and the watchdog. A process that only found the job dead waits for nobody:
+    the console delivers what is in the outbox."""
+    outcome = outcome_of(job)
+    if outcome is Outcome.CANCELLED:
+        return
+    went_well = outcome is Outcome.DONE
+    job_alarm(home, job, title_of(job.kind).lower(), "" if went_well else what_came_of(job))
+    if went_well and job.kind == "backup" and job.who == SCHEDULE:
+        beat(home, job.target)
+    if outcome is not Outcome.INTERRUPTED:
+        deliver(home, most=2)
 
 
 def outcome_of(job: Job) -> Outcome:

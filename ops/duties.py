@@ -17,6 +17,8 @@ from ops import activity
 from ops.errors import OpsError
 from ops.installation import Installation
 from ops.locks import held
+from ops.notify import deliver_soon, forget_old
+from ops.notify.alarms import look
 from ops.samples import take_samples, thin
 from ops.undo import expire_undo_points
 
@@ -42,6 +44,9 @@ def _expire(home: Installation) -> None:
 
 DUTIES: Final[tuple[Duty, ...]] = (
     Duty("give up what was kept long enough", 3600, _expire),
+    Duty("tell people what needs them", 300, look),
+    Duty("deliver messages", 10, deliver_soon),
+    Duty("forget old messages", 24 * 3600, forget_old),
     Duty("measure", 60, take_samples),
     Duty("keep fewer of the old figures", 6 * 3600, lambda home: thin(home.store)),
     Duty("forget what was done long ago", 6 * 3600, activity.expire),

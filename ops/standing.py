@@ -6,11 +6,13 @@ import time
 from datetime import UTC, datetime
 
 from ops.catalog import Catalog, CatalogEntry, EntryState
+from ops.checks.alerts import alert_findings
 from ops.checks.backups import BackupFact, backup_findings
 from ops.checks.base import Finding
 from ops.checks.outlook import outlook_findings
 from ops.health import get_health_report, get_redis_report
 from ops.installation import Installation
+from ops.notify import HEARTBEAT, standing_of
 from ops.samples import CONSOLE, FREE_DISK, samples_of
 from ops.target import Target
 from ops.trends import DAY, WINDOW_DAYS
@@ -42,6 +44,11 @@ def outlook_of(home: Installation, target: Target) -> list[Finding]:
     database = samples_of(home.store, target.name, FREE_DISK, since=since)
     backups = samples_of(home.store, CONSOLE, FREE_DISK, since=since)
     return outlook_findings(database, backups, now)
+
+
+def alerts_of(home: Installation) -> list[Finding]:
+    """Whether messages arrive, and whether the watchdog hears of backups."""
+    return alert_findings(standing_of(home), standing_of(home, HEARTBEAT), time.time())
 
 
 def _fact(entry: CatalogEntry) -> BackupFact:

@@ -128,6 +128,34 @@ for _name, _event in (("kept", "DELETE"), ("unchanged", "UPDATE")):
     _made = DDL(_rule).execute_if(dialect="sqlite")  # type: ignore[no-untyped-call]
     event.listen(activity, "after_create", _made)
 
+notices: Final = Table(
+    "notices",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("at", Float, nullable=False),
+    Column("kind", String(20), nullable=False),
+    Column("target", String(60), nullable=False),
+    Column("title", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("tries", Integer, nullable=False),
+    Column("next_try", Float, nullable=False),
+    Column("sent", JSON, nullable=False),
+    Column("delivered", Float),
+    Column("given_up", Integer, nullable=False),
+    Column("problem", Text, nullable=False),
+)
+
+alarms: Final = Table(
+    "alarms",
+    metadata,
+    Column("key", String(200), primary_key=True),
+    Column("title", Text, nullable=False),
+    Column("since", Float, nullable=False),
+    Column("bad", Integer, nullable=False),
+    Column("good", Integer, nullable=False),
+    Column("told", Float),
+)
+
 sign_in_links: Final = Table(
     "sign_in_links",
     metadata,

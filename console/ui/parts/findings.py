@@ -8,7 +8,7 @@ from console.context import console
 from console.ui.parts.words import plain
 from ops import get_health_report, get_redis_report
 from ops.checks.base import Finding, HealthReport, Level
-from ops.standing import backups_of, outlook_of
+from ops.standing import alerts_of, backups_of, outlook_of
 from ops.target import Target
 
 SIGNS = {
@@ -43,6 +43,11 @@ def findings_about_backups(target: Target) -> list[Finding]:
 def findings_ahead(target: Target) -> list[Finding]:
     """What there is to say about the disks' future."""
     return outlook_of(console(), target)
+
+
+def findings_about_messages() -> list[Finding]:
+    """Whether anybody is told when something breaks."""
+    return alerts_of(console())
 
 
 def sign_of(finding: Finding) -> tuple[str, str, str]:

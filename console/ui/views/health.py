@@ -11,6 +11,7 @@ from console.ui.parts.findings import (
     database_report,
     draw_finding,
     findings_about_backups,
+    findings_about_messages,
     findings_ahead,
     is_quiet,
     redis_report,
@@ -30,6 +31,7 @@ def draw() -> None:
         redis = redis_report()
         groups = [("Database", list(report.findings)), ("Backups", findings_about_backups(target))]
         groups.append(("What is to come", findings_ahead(target)))
+        groups.append(("Messages", findings_about_messages()))
         if redis is not None:
             groups.append(("Redis", list(redis.findings)))
         _summary([finding for _, found in groups for finding in found])

@@ -10,6 +10,7 @@ from console.ui.parts.findings import (
     SIGNS,
     database_report,
     findings_about_backups,
+    findings_about_messages,
     findings_ahead,
     redis_report,
 )
@@ -60,7 +61,7 @@ def _state(target: Target) -> None:
     found = list(database_report(target.name).findings)
     redis = redis_report()
     found += list(redis.findings) if redis else []
-    found += findings_about_backups(target) + findings_ahead(target)
+    found += findings_about_backups(target) + findings_ahead(target) + findings_about_messages()
     found.sort(key=lambda finding: URGENCY[finding.level])
     worst = found[0]
     if worst.level in (Level.GOOD, Level.INFO):

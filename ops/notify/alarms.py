@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import delete, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from ops.checks.base import Finding, Level
@@ -80,9 +80,8 @@ def _open(home: Installation, key: str, title: str, looks: int = 1) -> bool:
             store.execute(insert(table).values(**fresh, told=None))
     except IntegrityError:
         pass  # it is known
-    is_due = table.c.told.is_(None)
-    if looks == 1:
-        is_due |= table.c.told < now - REMIND_SECONDS
+    again = now - REMIND_SECONDS if looks == 1 else 0.0
+    is_due = or_(table.c.told.is_(None), table.c.told < again)
     with home.store.begin() as store:
         store.execute(update(table).where(mine).values(bad=table.c.bad + 1, good=0))
         due = update(table).where(mine, table.c.bad >= looks, is_due).values(told=now)

@@ -79,7 +79,9 @@ def what_came_of(job: Job) -> str:
     """Why it failed, or what is worth knowing of what it made."""
     if job.error is not None:
         return job.error["error"]
-    return _verdict(job) or str((job.result or {}).get("label") or "")
+    deleted = (job.result or {}).get("deleted")
+    told = [str(job.params.get("label") or ""), f"deleted: {', '.join(deleted)}" if deleted else ""]
+    return _verdict(job) or "; ".join(part for part in told if part)
 
 
 def _verdict(job: Job) -> str:

@@ -39,7 +39,16 @@ class Duty:
 def _expire(home: Installation) -> None:
     """Databases that are kept for going back, or to be looked at, go when their time is up."""
     for target in home.targets:
-        expire_undo_points(target, home.folder)
+        for point in expire_undo_points(target, home.folder):
+            activity.record(
+                home,
+                who=activity.CONSOLE,
+                where=activity.CONSOLE,
+                what="delete-kept",
+                target=target.name,
+                archive=point.source,
+                detail=f"its time was up; {point.location}",
+            )
 
 
 DUTIES: Final[tuple[Duty, ...]] = (

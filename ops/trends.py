@@ -82,9 +82,10 @@ def outlook_in_words(outlook: Outlook) -> str:
     if outlook.soonest > _FAR_DAYS:
         return "At this rate the disk has room for more than two years."
     days = f"At this rate the disk is full in about {_days(outlook.days)}"
-    latest = "more than two years" if outlook.latest > _FAR_DAYS else _days(outlook.latest)
-    soonest = f"{math.floor(outlook.soonest):,}"
-    return f"{days} (between {soonest} and {latest})."
+    if outlook.latest > _FAR_DAYS:
+        return f"{days} (between {_days(outlook.soonest)} and more than two years)."
+    soonest, latest = math.floor(outlook.soonest), math.ceil(outlook.latest)
+    return f"{days} (between {soonest:,} and {many(latest, 'day')})."
 
 
 def by_day(points: Points) -> list[tuple[float, float]]:

@@ -151,6 +151,7 @@ def test_every_job_leaves_one_line(home: Installation, tmp_path: Path) -> None:
     (kept,) = Catalog(home.folder, "live").entries()
     assert (first.who, first.where, first.what) == ("ann", "192.0.2.7", "backup")
     assert (first.archive, first.outcome, first.job) == (kept.name, Outcome.DONE, made)
+    assert first.detail == "by hand"
     assert (second.who, second.where, second.archive) == ("schedule", "schedule", "no.zip")
     assert (second.outcome, second.job) == (Outcome.FAILED, failed)
     assert second.detail.startswith("The backup file cannot be read")

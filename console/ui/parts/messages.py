@@ -29,13 +29,13 @@ def draw_messages() -> None:
             "Told when something fails or turns urgent, and when it is over: "
             + plain(", ".join(f"{name} (no. {place})" for place, name in enumerate(names, 1)))
         )
+        if st.button("Send a test message", icon=":material/send:"):
+            _test()
         for finding in findings_about_messages():
             if is_quiet(finding):
                 st.caption(plain(finding.sentence))
             else:
                 draw_finding(finding)
-        if st.button("Send a test message", icon=":material/send:"):
-            _test()
 
 
 def _explain() -> None:

@@ -70,22 +70,17 @@ def _table(target: Target, report: SizeReport) -> None:
     since = time.time() - _GROWTH_DAYS * DAY
     grown = changes_of(console().store, target.name, TABLE_SIZE, since)
     frame = pd.DataFrame([_row(relation, grown) for relation in report.relations])
-    grew = f"More than {_GROWTH_DAYS} days ago"
     st.dataframe(
         frame,
         hide_index=True,
-        column_config={
-            "Bytes": st.column_config.NumberColumn("Size", format="bytes"),
-            "Grown": st.column_config.NumberColumn(
-                grew, format="bytes", help="Of a table with its indexes, since it is measured."
-            ),
-        },
+        column_config={"Bytes": st.column_config.NumberColumn("Size", format="bytes")},
         alt="Every table and index with its size, rows and growth, largest first.",
     )
+    if grown:
+        st.caption("The growth of a table is that of its indexes too.")
 
 
 def _row(relation: RelationSize, grown: dict[str, tuple[float, float]]) -> dict[str, object]:
-    first, last = grown.get(relation.name, (None, None))
     rows = "" if relation.rows is None else f"{relation.rows:,}"
     about = "" if relation.rows_exact or not rows else "about "
     return {
@@ -94,8 +89,14 @@ def _row(relation: RelationSize, grown: dict[str, tuple[float, float]]) -> dict[
         "Belongs to": relation.table if relation.kind == "index" else "",
         "Bytes": relation.size_bytes,
         "Rows": about + rows,
-        "Grown": None if first is None or last is None else last - first,
+        f"Growth in {_GROWTH_DAYS} days": _growth(*grown.get(relation.name, (0.0, 0.0))),
     }
+
+
+def _growth(before: float, now: float) -> str:
+    """By how much it grew, or shrank."""
+    sign = "+" if now > before else "-"
+    return f"{sign}{size(abs(now - before))}" if now != before else ""
 
 
 draw()

@@ -11,6 +11,7 @@ import math
 import secrets
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,6 +19,7 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.engine import Connection
+from sqlalchemy.exc import IntegrityError
 
 from console.context import console
 from ops.activity import CONSOLE, record
@@ -144,8 +146,8 @@ def apply_password_setting() -> None:
 
 def _ensure_admin(store: Connection) -> None:
     """The account's row; two processes may come here at the same time."""
-    row = insert(accounts).prefix_with("OR IGNORE").values(name=ADMIN, changed=time.time())
-    store.execute(row)
+    with suppress(IntegrityError), store.begin_nested():
+        store.execute(insert(accounts).values(name=ADMIN, changed=time.time()))
 
 
 def _password_hash() -> str | None:

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ops.activity import SCHEDULE, Outcome, record
-from ops.activity.words import title_of
 from ops.installation import Installation
 from ops.notify import beat, deliver
-from ops.notify.alarms import job_alarm
+from ops.notify.alarms import work_done, work_failed
 from ops.samples import BACKUP_SIZE, JOB_SECONDS, note
 
 if TYPE_CHECKING:
@@ -56,15 +55,19 @@ def _measure(home: Installation, job: Job) -> None:
 
 
 def _tell(home: Installation, job: Job) -> None:
-    """Tell people, and the watchdog. A process that only found the job dead waits for nobody:
-    the console delivers what is in the outbox."""
+    """Tell people, and the watchdog. What a schedule will try again is told by `ops.runs`, when
+    it is given up. A process that only found the job dead waits for nobody: the console delivers
+    what is in the outbox."""
     outcome = outcome_of(job)
     if outcome is Outcome.CANCELLED:
         return
-    went_well = outcome is Outcome.DONE
-    job_alarm(home, job, title_of(job.kind).lower(), "" if went_well else what_came_of(job))
-    if went_well and job.kind == "backup" and job.who == SCHEDULE:
-        beat(home, job.target)
+    if outcome is Outcome.DONE:
+        work_done(home, job.target, job.kind)
+        if job.kind == "backup" and job.who == SCHEDULE:
+            beat(home, job.target)
+    elif job.who != SCHEDULE or job.error is None:
+        hint = (job.error or {}).get("hint", "")
+        work_failed(home, job.target, job.kind, what_came_of(job), hint)
     if outcome is not Outcome.INTERRUPTED:
         deliver(home, most=2)
 
@@ -80,8 +83,11 @@ def what_came_of(job: Job) -> str:
     if job.error is not None:
         return job.error["error"]
     deleted = (job.result or {}).get("deleted")
-    told = [str(job.params.get("label") or ""), f"deleted: {', '.join(deleted)}" if deleted else ""]
-    return _verdict(job) or "; ".join(part for part in told if part)
+    about = [job.params.get("label"), job.params.get("fix"), *job.params.get("subjects", ())]
+    told = [str(name) for name in about if name]
+    if deleted:
+        told.append(f"deleted {', '.join(str(name) for name in deleted)}")
+    return _verdict(job) or "; ".join(told)
 
 
 def _verdict(job: Job) -> str:
@@ -90,7 +96,7 @@ def _verdict(job: Job) -> str:
     proof = result if "problem" in result else result.get("proof")
     if proof and not proof["ok"]:
         return str(proof["problem"] or "The backup could not be brought back.")
-    if "proof" in result and proof is None:
+    if "proof" in result and proof is None and not result.get("stopped"):
         return " ".join(result.get("notes", []))
     return ""
 

@@ -16,15 +16,18 @@ from typing import Final
 from ops import activity
 from ops.errors import OpsError
 from ops.installation import Installation
-from ops.locks import held
+from ops.jobs.oversight import look_after, thin
+from ops.locks import locks_of
 from ops.notify import deliver_soon, forget_old
-from ops.notify.alarms import look
-from ops.samples import take_samples, thin
+from ops.runs import begin_due
+from ops.samples import take_samples
+from ops.samples import thin as thin_samples
 from ops.undo import expire_undo_points
+from ops.watch import look
 
 log = logging.getLogger(__name__)
 
-_TICK_SECONDS: Final = 5.0
+_TICK_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True)
@@ -52,13 +55,16 @@ def _expire(home: Installation) -> None:
 
 
 DUTIES: Final[tuple[Duty, ...]] = (
+    Duty("look after jobs", 5, look_after),
+    Duty("forget old jobs", 3600, thin),
     Duty("give up what was kept long enough", 3600, _expire),
-    Duty("tell people what needs them", 300, look),
     Duty("deliver messages", 10, deliver_soon),
     Duty("forget old messages", 24 * 3600, forget_old),
     Duty("measure", 60, take_samples),
-    Duty("keep fewer of the old figures", 6 * 3600, lambda home: thin(home.store)),
+    Duty("keep fewer of the old figures", 6 * 3600, lambda home: thin_samples(home.store)),
+    Duty("begin what the schedules have due", 30, begin_due),
     Duty("forget what was done long ago", 6 * 3600, activity.expire),
+    Duty("look at health", 300, look),
 )
 
 
@@ -68,7 +74,7 @@ def keep_doing(
     """Do the duties until `stop` is set; wait while another console does them."""
     while not stop.is_set():
         try:
-            with held(home.folder.locks / "duties.lock"):
+            with locks_of(home.folder).held("duties"):
                 _do_until(home, stop, duties)
         except BlockingIOError:
             stop.wait(_TICK_SECONDS)

@@ -11,7 +11,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import insert, select, update
 
 from ops import jobs
 from ops.activity import Filter, Outcome, entries
@@ -19,11 +19,14 @@ from ops.checks.base import Level
 from ops.errors import OpsError
 from ops.installation import Installation
 from ops.notify import HEARTBEAT, deliver, deliver_soon, forget_old, send_test, standing_of, tell
-from ops.notify.alarms import REMIND_SECONDS, look
+from ops.notify.alarms import REMIND_SECONDS
 from ops.notify.services import ping, send, without
+from ops.outlook import findings_about_messages as alerts_of
+from ops.runs import PAUSES, begin_due
+from ops.schedule import Plan, save_plan
 from ops.settings import Settings
-from ops.standing import alerts_of
-from ops.store import alarms, notices
+from ops.store import alarms, notices, scheduled_runs
+from ops.watch import look
 from tests.services.listeners import Listener, mail_listener, web_listener
 from tests.services.ports import free_port
 
@@ -247,6 +250,29 @@ def test_without_services_nothing_is_kept_and_that_is_told(make_home: MakeHome) 
         assert store.execute(select(notices)).all() == []
     (finding,) = alerts_of(home)
     assert (finding.level, "nobody will be told" in finding.sentence) == (Level.INFO, True)
+
+
+def test_a_run_of_a_schedule_is_told_when_it_is_given_up(
+    make_home: MakeHome, web: Listener
+) -> None:
+    home = make_home(OPS_NOTIFY=_hook(web))
+    save_plan(home, "main", Plan(), "ann")
+    place = Path(str(home.target("main").url.database))
+    place.rename(f"{place}.away")
+    job_id = jobs.create(home, "backup", "main", "schedule", {"scheduled": 1.0})
+    with pytest.raises(OpsError):
+        jobs.execute(home, job_id)
+    assert web.came == []  # it will be tried again
+    run = {"target": "main", "kind": "backup", "moment": 1.0, "state": "running", "job": job_id}
+    with home.store.begin() as store:
+        rest = {"tries": len(PAUSES), "next_try": 0.0, "changed": 0.0}
+        store.execute(insert(scheduled_runs).values(run | rest))
+    for _ in range(2):
+        begin_due(home)
+        deliver(home)
+    ((title, body),) = web.came
+    assert title == "Ops Console: backup of main failed"
+    assert body.startswith(jobs.get(home, job_id).error["error"])  # type: ignore[index]
 
 
 # --- The watchdog ---------------------------------------------------------------------------

@@ -65,6 +65,8 @@ def test_every_setting_is_read() -> None:
         "OPS_UNDO_DAYS": "30",
         "OPS_PROVE_BACKUPS": "full",
         "OPS_CHECKSUMS": "true",
+        "OPS_STORE_URL": "postgresql://console@host/memory",
+        "OPS_QUEUE": "redis",
         "OPS_NOTIFY": "json://localhost mailto://me:secret@mail.example",
         "OPS_HEARTBEAT_URL": "https://watch.example/secret",
         "OPS_ACTIVITY_DAYS": "90",
@@ -116,6 +118,7 @@ def test_every_secret_may_come_from_a_file(tmp_path: Path) -> None:
         "OPS_TARGETS__OTHER": POSTGRESQL,
         "OPS_NOTIFY": "json://localhost/hook slack://a/b/c",
         "OPS_HEARTBEAT_URL": "https://watch.example/1",
+        "OPS_STORE_URL": "postgresql://console@host/memory",
     }
     assert {name.replace("OTHER", "NAME") for name in values} == set(secret_names())
     files = {}

@@ -158,9 +158,12 @@ def test_findings_tell_how_urgent_it_is() -> None:
     levels = {2: Level.NOW, 20: Level.SOON, 200: Level.GOOD}
     for days, level in levels.items():
         free = _falling(14, 5 * GB, free=days * 5 * GB)
-        database, backups = outlook_findings(free, free, NOW)
+        another = [(at, 2 * value) for at, value in free]
+        assert len(outlook_findings(free, free, NOW)) == 1  # one disk is told of once
+        database, backups = outlook_findings(free, another, NOW)
         assert (database.level, backups.level) == (level, level)
         assert f"about {days} days" in database.sentence
+        assert backups.id == "outlook.backups-disk"
     (early,) = outlook_findings([], _falling(1, 5 * GB), NOW)
     assert (early.id, early.level) == ("outlook.backups-disk", Level.INFO)
 

@@ -33,6 +33,7 @@ pages = {
     ],
     "Keep safe": [
         _page("backups", "Backups", ":material/archive:"),
+        _page("schedule", "Schedule", ":material/event_repeat:"),
         _page("restore", "Restore", ":material/settings_backup_restore:"),
     ],
     "Console": [

@@ -19,6 +19,7 @@ from redis.exceptions import (
 from redis.retry import Retry
 
 from ops.checks.base import CannotCheck, Check, Context
+from ops.checks.purpose import Purpose
 from ops.checks.redis_info import CHECKS as INFO
 from ops.checks.redis_info import count_keys
 from ops.errors import Busy, OpsError, SettingsError, Unavailable
@@ -30,8 +31,9 @@ CHECKS: Final[tuple[Check, ...]] = INFO
 
 
 @contextmanager
-def open_context(url: str) -> Iterator[Context]:
-    """Ask one INFO of the Redis at `url`; every check looks at that answer.
+def open_context(url: str, purpose: Purpose | None = None) -> Iterator[Context]:
+    """Ask one INFO of the Redis at `url`; every check looks at that answer. `purpose` is what
+    it is for.
 
     Raises:
         Unavailable: no answer, or not let in.
@@ -56,7 +58,8 @@ def open_context(url: str) -> Iterator[Context]:
             facts = _look(client)
     except (RedisError, OSError) as cause:
         raise _in_words(cause) from cause
-    yield Context(_no_questions, facts)
+    facts["purpose"] = purpose
+    yield Context(_no_questions, facts, str(facts["info"].get("redis_version", "")))
 
 
 def _look(client: Redis) -> dict[str, Any]:

@@ -7,19 +7,17 @@ what goes on failing is told again after most of a day.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterable
+from typing import Final
 
 from sqlalchemy import delete, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
+from ops.activity.words import title_of
 from ops.checks.base import Finding, Level
 from ops.installation import Installation
 from ops.notify import tell
-from ops.standing import findings_of, redis_findings
 from ops.store import alarms as table
-
-if TYPE_CHECKING:
-    from ops.jobs import Job
 
 REMIND_SECONDS: Final = 20 * 3600
 """Less than a day, so that a daily backup that fails is told of daily."""
@@ -27,44 +25,39 @@ REMIND_SECONDS: Final = 20 * 3600
 LOOKS: Final = 2
 """So many looks in a row must agree before a finding is told, or told to be over."""
 
-_REDIS: Final = "redis"
 _EARLY: Final = frozenset(("backups.age",))
 """Told from "look soon" on: no backup for too long."""
 
 
-def job_alarm(home: Installation, job: Job, name: str, problem: str) -> None:
-    """Tell that a job failed, or that this kind of work is well again. `name` is what people
-    call the work, `problem` is empty where it went well."""
-    key = f"job:{job.target}:{job.kind}"
-    if problem:
-        hint = (job.error or {}).get("hint", "")
-        title = f"Ops Console: {name} of {job.target} failed"
-        if _open(home, key, title):
-            tell(home, title, f"{problem}\n{hint}".strip(), job.target)
-    elif _close(home, key):
-        body = f"The {name} that failed before has now worked."
-        tell(home, f"Ops Console: {name} of {job.target} works again", body, job.target)
+def work_failed(home: Installation, target: str, kind: str, problem: str, hint: str = "") -> None:
+    """Tell that a kind of work failed, unless that was told in the last hours."""
+    title = f"Ops Console: {title_of(kind).lower()} of {target} failed"
+    if _open(home, f"job:{target}:{kind}", title):
+        tell(home, title, f"{problem}\n{hint}".strip(), target)
 
 
-def look(home: Installation) -> None:
-    """Look at every target and Redis; tell what turned urgent, and what is over."""
+def work_done(home: Installation, target: str, kind: str) -> None:
+    """Tell that a kind of work which failed before has worked."""
+    if _close(home, f"job:{target}:{kind}"):
+        name = title_of(kind).lower()
+        title = f"Ops Console: {name} of {target} works again"
+        tell(home, title, f"The {name} that failed before has now worked.", target)
+
+
+def judge(home: Installation, about: str, found: Iterable[Finding]) -> None:
+    """Tell which findings turned urgent, and which are over. Nothing where nobody is told."""
     if home.settings.notify is None:
         return
-    for target in home.targets:
-        _judge(home, target.name, findings_of(home, target))
-    _judge(home, _REDIS, redis_findings(home))
-
-
-def _judge(home: Installation, about: str, found: list[Finding]) -> None:
     for finding in found:
-        if finding.level is Level.UNKNOWN or not finding.looked_at:
+        if finding.level is Level.UNKNOWN or not finding.looked_at or finding.aside is not None:
             continue
         urgent = Level.SOON if finding.id in _EARLY else Level.NOW
         is_bad = finding.level in (Level.NOW, urgent)
         key = f"finding:{about}:{finding.id}"
         if is_bad and _open(home, key, finding.title, looks=LOOKS):
-            body = f"{finding.sentence}\nWhat to do: {finding.fix}" if finding.fix else ""
-            tell(home, f"Ops Console: {about}: {finding.title}", body or finding.sentence, about)
+            fix = f"\nWhat to do: {finding.fix}" if finding.fix else ""
+            title = f"Ops Console: {about}: {finding.title}"
+            tell(home, title, f"{finding.sentence}{fix}", about)
         if not is_bad and _close(home, key, looks=LOOKS):
             title = f"Ops Console: {about}: over: {finding.title}"
             tell(home, title, finding.sentence, about)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import streamlit as st
 
 from console.context import console
-from console.ui.parts.words import plain
-from ops import get_health_report, get_redis_report
+from console.ui.parts.words import ago, local, plain
+from ops import jobs
 from ops.checks.base import Finding, HealthReport, Level
-from ops.standing import alerts_of, backups_of, outlook_of
+from ops.checkup import Checkup, backups_health_of, outlook_health_of
+from ops.health import health_of, redis_health_of
 from ops.target import Target
 
 SIGNS = {
@@ -22,32 +23,60 @@ SIGNS = {
 _LEFT_OUT = (":material/visibility_off:", "gray", "Not looked at")
 
 
-@st.cache_data(ttl=10, show_spinner=False)
+def checkup(target: Target) -> Checkup:
+    """All there is to say about the target, at most ten seconds old."""
+    return Checkup(
+        database_report(target.name),
+        _backups_report(target),
+        outlook_health_of(console(), target.name),
+        redis_report(),
+    )
+
+
 def database_report(target_name: str) -> HealthReport:
-    """The report of one database, at most ten seconds old."""
-    return get_health_report(console().target(target_name).engine)
+    """The report of one database, at most ten seconds old and newer than its newest job."""
+    return _database_report(target_name, _newest_job(target_name))
 
 
-@st.cache_data(ttl=10, show_spinner=False)
 def redis_report() -> HealthReport | None:
-    """The report of Redis, at most ten seconds old; None where none is set."""
-    url = console().settings.redis_url
-    return None if url is None else get_redis_report(url.get_secret_value())
+    """The report of Redis, likewise; None where none is set."""
+    return _redis_report(_newest_job(None))
 
 
 def findings_about_backups(target: Target) -> list[Finding]:
     """What there is to say about the kept archives."""
-    return backups_of(console(), target)
+    return list(_backups_report(target).findings)
 
 
 def findings_ahead(target: Target) -> list[Finding]:
-    """What there is to say about the disks' future."""
-    return outlook_of(console(), target)
+    """When the disks will be full, and whether anybody is told when something breaks."""
+    return list(outlook_health_of(console(), target.name).findings)
 
 
-def findings_about_messages() -> list[Finding]:
-    """Whether anybody is told when something breaks."""
-    return alerts_of(console())
+def forget_reports() -> None:
+    """Look anew the next time: somebody has decided something about health."""
+    _database_report.clear()
+    _redis_report.clear()
+
+
+@st.cache_data(ttl=10, show_spinner=False)
+def _database_report(target_name: str, after: str) -> HealthReport:
+    return health_of(console(), target_name)
+
+
+@st.cache_data(ttl=10, show_spinner=False)
+def _redis_report(after: str) -> HealthReport | None:
+    return redis_health_of(console())
+
+
+def _backups_report(target: Target) -> HealthReport:
+    return backups_health_of(console(), target.name)
+
+
+def _newest_job(target_name: str | None) -> str:
+    """What a job did is seen as soon as it has ended."""
+    newest = jobs.recent(console(), target_name, limit=1)
+    return f"{newest[0].id} {newest[0].state}" if newest else ""
 
 
 def sign_of(finding: Finding) -> tuple[str, str, str]:
@@ -60,18 +89,36 @@ def is_quiet(finding: Finding) -> bool:
     return finding.looked_at and finding.level in (Level.GOOD, Level.INFO)
 
 
-def draw_finding(finding: Finding) -> None:
-    """One finding: how urgent, what, why it matters, what to do; the figures in a fold."""
+def draw_words(finding: Finding, about: str = "") -> None:
+    """One finding in words: how urgent and since when, what, why it matters, what to do."""
     icon, colour, urgency = sign_of(finding)
+    since = f" · seen first {ago(finding.since)}" if finding.since and not is_quiet(finding) else ""
+    looked = f" · last looked at {ago(finding.checked_at)}" if finding.checked_at else ""
+    part = f"{about} · " if about else ""
+    st.markdown(f"{icon} :{colour}[**{urgency}**] · {part}{plain(finding.title)}{since}{looked}")
+    st.markdown(f"**{plain(finding.sentence)}**")
+    if finding.aside is not None:
+        note = finding.aside
+        st.caption(
+            f"Put aside until {plain(local(note.until))} by {plain(note.who)}: {plain(note.reason)}"
+        )
+    if finding.level in (Level.GOOD, Level.INFO) and not finding.fix:
+        return
+    if finding.why:
+        st.markdown(f"**Why it matters:** {plain(finding.why)}")
+    if finding.fix:
+        st.markdown(f"**What to do:** {plain(finding.fix)}")
+
+
+def draw_details(finding: Finding) -> None:
+    """The figures and the rule, folded."""
+    if finding.technical:
+        with st.expander("Technical details"):
+            st.code(finding.technical, language=None, wrap_lines=True)
+
+
+def draw_finding(finding: Finding) -> None:
+    """One finding that asks for nothing more than reading."""
     with st.container(border=True):
-        st.markdown(f"{icon} :{colour}[**{urgency}**] · {plain(finding.title)}")
-        st.markdown(f"**{plain(finding.sentence)}**")
-        if finding.level in (Level.GOOD, Level.INFO) and not finding.fix:
-            return
-        if finding.why:
-            st.markdown(f"**Why it matters:** {plain(finding.why)}")
-        if finding.fix:
-            st.markdown(f"**What to do:** {plain(finding.fix)}")
-        if finding.technical:
-            with st.expander("Technical details"):
-                st.code(finding.technical, language=None, wrap_lines=True)
+        draw_words(finding)
+        draw_details(finding)

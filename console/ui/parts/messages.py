@@ -6,11 +6,12 @@ import streamlit as st
 
 from console.context import console
 from console.ui.parts.errors import guarded
-from console.ui.parts.findings import draw_finding, findings_about_messages, is_quiet
+from console.ui.parts.findings import draw_finding, is_quiet
 from console.ui.parts.session import client_address, signed_in
 from console.ui.parts.words import plain
 from ops.notify import addresses_of, send_test
 from ops.notify.services import service_of
+from ops.outlook import findings_about_messages
 
 _EXAMPLE = """OPS_NOTIFY=mailto://user:password@mail.example?to=you@example.com
 OPS_NOTIFY=slack://token/token/token json://example.com/hook"""
@@ -31,7 +32,7 @@ def draw_messages() -> None:
         )
         if st.button("Send a test message", icon=":material/send:"):
             _test()
-        for finding in findings_about_messages():
+        for finding in findings_about_messages(console()):
             if is_quiet(finding):
                 st.caption(plain(finding.sentence))
             else:

@@ -8,8 +8,8 @@ import streamlit as st
 
 from console.context import console
 from console.ui.parts.charts import count_trend, size_trend
-from console.ui.parts.findings import findings_ahead
 from console.ui.parts.words import plain, size, span_of_days
+from ops.outlook import findings_about_disks
 from ops.samples import (
     BACKUP_SIZE,
     FREE_DISK,
@@ -35,7 +35,10 @@ def draw_outlook(target: Target) -> None:
         return
     st.subheader("Size over time")
     size_trend(samples)
-    told = [_grown(samples), *(finding.sentence for finding in findings_ahead(target)[:1])]
+    told = [
+        _grown(samples),
+        *(found.sentence for found in findings_about_disks(console(), target)[:1]),
+    ]
     st.caption(plain(" ".join(told)))
 
 

@@ -10,7 +10,6 @@ from console.ui.parts.findings import (
     SIGNS,
     database_report,
     findings_about_backups,
-    findings_about_messages,
     findings_ahead,
     redis_report,
 )
@@ -18,6 +17,7 @@ from console.ui.parts.heading import heading
 from console.ui.parts.jobs import is_busy, job_panel, start_job
 from console.ui.parts.session import current_target
 from console.ui.parts.trends import draw_outlook
+from console.ui.parts.upcoming import next_backup
 from console.ui.parts.words import ago, count, local, plain, size
 from ops import Catalog, dialect_of
 from ops.checks.base import URGENCY, Level
@@ -42,6 +42,7 @@ def draw() -> None:
             )
         _state(target)
         _back_up(target)
+        next_backup(target)
         job_panel(target)
         _figures(target)
 
@@ -61,7 +62,7 @@ def _state(target: Target) -> None:
     found = list(database_report(target.name).findings)
     redis = redis_report()
     found += list(redis.findings) if redis else []
-    found += findings_about_backups(target) + findings_ahead(target) + findings_about_messages()
+    found += findings_about_backups(target) + findings_ahead(target)
     found.sort(key=lambda finding: URGENCY[finding.level])
     worst = found[0]
     if worst.level in (Level.GOOD, Level.INFO):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import getpass
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,7 +12,9 @@ from typing import Any
 
 import click
 
+from ops.activity import COMMAND_LINE, record
 from ops.errors import OpsError
+from ops.installation import Installation
 from ops.progress import Progress
 
 _DIFFERENCES = (("lost", "rows go"), ("back", "rows come back"), ("changed", "rows change back"))
@@ -57,6 +61,19 @@ def answering(as_json: bool) -> Iterator[None]:
             if error.detail:
                 click.echo(f"Details: {error.detail}", err=True)
         sys.exit(1)
+
+
+def user() -> str:
+    """Who the operating system says is typing."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a number without a name, as in some containers
+        return str(os.getuid())
+
+
+def note(home: Installation, what: str, target: str = "", detail: str = "") -> None:
+    """A line of activity for what is done here and now."""
+    record(home, who=user(), where=COMMAND_LINE, what=what, target=target, detail=detail)
 
 
 def tell(as_json: bool, document: Any, text: str) -> None:

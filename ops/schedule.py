@@ -75,6 +75,12 @@ class Plan(BaseModel):
         }
         return {kind: Timetable(line, self.zone) for kind, line in lines.items() if line}
 
+    def in_words(self) -> str:
+        """When backups are made, and which are kept, in one line."""
+        times = self.timetables()[Routine.BACKUP]
+        when = f"{times.in_words()} ({times.zone})" if self.is_on else "off"
+        return f"{when}, keeps {self.keep.in_words()}"
+
     def has_times_of(self, other: Plan) -> bool:
         """Whether both are due at the same moments."""
         return self.is_on == other.is_on and self.timetables() == other.timetables()

@@ -141,6 +141,11 @@ class Dialect(ABC):
         Raises Unavailable."""
 
     @abstractmethod
+    def free_disk(self, engine: Engine) -> int | None:
+        """Bytes free on the disk where the database lies; None where that cannot be seen from
+        here. Raises Unavailable."""
+
+    @abstractmethod
     def checks(self) -> tuple[Check, ...]:
         """The questions about health that this kind of database is asked."""
 

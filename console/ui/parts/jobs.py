@@ -12,7 +12,7 @@ from console.context import console
 from console.ui.parts.announce import announce
 from console.ui.parts.errors import guarded, show_error
 from console.ui.parts.repairs import draw_repair
-from console.ui.parts.session import client_address, signed_in
+from console.ui.parts.session import client_address, noted, signed_in
 from console.ui.parts.trial import draw_trial
 from console.ui.parts.words import ago, plain, size
 from ops import jobs
@@ -134,8 +134,8 @@ def _running(job: Job) -> None:
         if not job.cancel_asked and st.button(
             "Stop", key=f"stop-{job.id}", icon=":material/cancel:"
         ):
-            signed_in()
-            jobs.cancel(console(), job.id)
+            with noted("cancel", job.target, detail=f"{name}, {job.id}"):
+                jobs.cancel(console(), job.id)
             st.rerun(scope="fragment")
 
 

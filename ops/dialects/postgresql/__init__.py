@@ -30,6 +30,7 @@ from ops.dialects.postgresql import (
     backup,
     figures,
     inplace,
+    place,
     preflight,
     rows,
     sessions,
@@ -85,6 +86,9 @@ class PostgreSQL(Dialect):
 
     def sessions(self, engine: Engine) -> ServerSessions | None:
         return figures.sessions(engine)
+
+    def free_disk(self, engine: Engine) -> int | None:
+        return place.free_disk(engine)
 
     def is_at_work(self, engine: Engine) -> bool:
         return sessions.are_at_work(engine)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from contextlib import AbstractContextManager
 from functools import partial
@@ -64,6 +65,9 @@ class SQLite(Dialect):
 
     def sessions(self, engine: Engine) -> ServerSessions | None:
         return None  # there is no server that could know
+
+    def free_disk(self, engine: Engine) -> int | None:
+        return shutil.disk_usage(file_of(engine).parent).free
 
     def waits(self, engine: Engine) -> tuple[WaitingSession, ...] | None:
         return None

@@ -8,7 +8,6 @@ a size within 3 % of its level 1; where it is missing, zlib makes the same forma
 from __future__ import annotations
 
 import hashlib
-import os
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -18,6 +17,7 @@ from types import TracebackType
 from typing import Any, Final
 
 from ops.archive.manifest import EntryProof
+from ops.cores import usable_cores
 
 _codec: Any
 try:
@@ -50,13 +50,6 @@ def decompressor() -> Any:
 
 ERRORS: Final[tuple[type[Exception], ...]] = (zlib.error, _codec.error)
 """What a decompressor raises about a damaged stream."""
-
-
-def usable_cores() -> int:
-    """Cores that this process may use; a container may give fewer than the machine has."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 class Digest:

@@ -28,6 +28,7 @@ from ops.dialects.postgresql.contents import (
     archive_major,
     entries_of,
     for_administrators,
+    needs_zstd,
     owner_options,
 )
 from ops.dialects.postgresql.names import oid_of, run_plain
@@ -89,8 +90,8 @@ def stage(engine: Engine, dump: Path, manifest: Manifest, journal: Journal) -> R
     Raises BadArchive, PreflightRefused.
     """
     with connected(engine) as connection:
-        major = archive_major(manifest)
-        entries = entries_of(tools_for(server_major(connection), major), dump)
+        major, zstd = archive_major(manifest), needs_zstd(manifest)
+        entries = entries_of(tools_for(server_major(connection), major, zstd=zstd), dump)
         options, notes = owner_options(connection, entries, manifest, in_place=True)
     unable = for_administrators(entries)
     if unable:
@@ -100,7 +101,7 @@ def stage(engine: Engine, dump: Path, manifest: Manifest, journal: Journal) -> R
             "Ask whoever runs the server to restore it with pg_restore.",
         )
     journal.advance(Step.STAGING, live=database_of(engine), options=" ".join(options))
-    facts: dict[str, str | int] = {"archive_major": major}
+    facts: dict[str, str | int] = {"archive_major": major, "zstd": int(zstd)}
     return Replacement(str(dump), dump.stat().st_size, facts, tuple(notes))
 
 
@@ -115,7 +116,13 @@ def count_rows(engine: Engine, staged: Replacement) -> tuple[TableRows, ...]:
 def _tools(engine: Engine, replacement: Replacement) -> ClientTools:
     with connected(engine) as connection:
         major = server_major(connection)
-    return tools_for(major, int(replacement.facts.get("archive_major", 0)))
+    return _fitting(major, replacement)
+
+
+def _fitting(server: int, replacement: Replacement) -> ClientTools:
+    """What fits the server and reads the file."""
+    facts = replacement.facts
+    return tools_for(server, int(facts.get("archive_major", 0)), zstd=bool(facts.get("zstd")))
 
 
 def swap(
@@ -198,8 +205,7 @@ class _Place:
 
     def tools(self, connection: Connection) -> ClientTools:
         """What fits the server and reads the file."""
-        known = int(self.replacement.facts.get("archive_major", 0))
-        return tools_for(server_major(connection), known)
+        return _fitting(server_major(connection), self.replacement)
 
 
 def _work_beside(keep: Path) -> Path:

@@ -10,6 +10,7 @@ from pathlib import Path
 from sqlalchemy import Connection, Engine, text
 
 from ops.archive.manifest import Manifest, TableRows
+from ops.cores import usable_cores
 from ops.dialects.base import Replacement
 from ops.dialects.postgresql import guest
 from ops.dialects.postgresql.backup import count_tables, explained, server_major
@@ -18,6 +19,7 @@ from ops.dialects.postgresql.contents import (
     archive_major,
     damaged,
     entries_of,
+    needs_zstd,
     owner_options,
 )
 from ops.dialects.postgresql.names import beside, oid_of, quoted, run_plain
@@ -41,6 +43,7 @@ FROM pg_database d JOIN pg_tablespace t ON t.oid = d.dattablespace WHERE datname
 """
 """to_jsonb: the locale columns differ between the versions 13 to 18."""
 
+_MOST_JOBS = 4
 _SIZE = "SELECT pg_database_size(oid) FROM pg_database WHERE datname = :name"
 
 
@@ -57,7 +60,8 @@ def stage(
     by a login of its own, where the console's user may make one."""
     live, application = database_of(engine), application_of(journal)
     with maintenance(engine, application=application) as connection:
-        tools = tools_for(server_major(connection), archive_major(manifest))
+        major, zstd = archive_major(manifest), needs_zstd(manifest)
+        tools = tools_for(server_major(connection), major, zstd=zstd)
         entries = entries_of(tools, dump)
         like = dict(connection.execute(text(_LIVE), {"name": live}).mappings().one())
         owner, login = str(like["owner"]), ""
@@ -151,7 +155,7 @@ def _run_pg_restore(
         tools.pg_restore,
         "--exit-on-error",
         "--no-password",
-        f"--jobs={min(4, os.cpu_count() or 1)}",
+        f"--jobs={min(_MOST_JOBS, usable_cores())}",
         *options,
         f"--dbname={access.conninfo}",
         dump,
@@ -195,7 +199,7 @@ def count_rows(engine: Engine, staged: Replacement, *, checksums: bool) -> tuple
 
 def check_dump(dump: Path, manifest: Manifest, progress: Progress) -> None:
     """Let pg_restore read all of it: in 100 of 100 it noticed a truncation, `--list` in 0."""
-    tools = tools_that_read(archive_major(manifest))
+    tools = tools_that_read(archive_major(manifest), zstd=needs_zstd(manifest))
     command: list[str | Path] = [tools.pg_restore, f"--file={os.devnull}", dump]
 
     def watch() -> None:

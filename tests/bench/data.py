@@ -41,9 +41,9 @@ JOIN words w ON w.id = g % 5000
 
 _PG_WORDS = """
 CREATE TABLE words AS
-SELECT i AS id, (SELECT string_agg(left(md5((i * 31 + (random() * 400)::int)::text),
-                                        3 + (random() * 5)::int), ' ')
-                 FROM generate_series(1, 18 + i % 5)) AS note
+SELECT i AS id, (SELECT string_agg(left(md5((i * 31 + k * k % 400)::text),
+                                        3 + k % 6), ' ')
+                 FROM generate_series(1, 18 + i % 5) AS k) AS note
 FROM generate_series(0, 4999) i
 """
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,6 +15,15 @@ from ops.progress import Progress
 
 _DIFFERENCES = (("lost", "rows go"), ("back", "rows come back"), ("changed", "rows change back"))
 _PRESENCE = (("exists_after", "the table goes"), ("exists_now", "the table comes back"))
+
+
+_target_option = click.option("--target", metavar="NAME", help="Which database; else the first.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+
+
+def options(command: Callable[..., None]) -> Callable[..., None]:
+    """The options that every command about a database has."""
+    return _target_option(json_option(command))
 
 
 class Terminal(Progress):

@@ -13,14 +13,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from ops import activity
 from ops.errors import OpsError
+from ops.health import health_of, redis_health_of
 from ops.installation import Installation
-from ops.locks import held
+from ops.jobs.oversight import look_after, thin
+from ops.locks import locks_of
+from ops.runs import begin_due
 from ops.undo import expire_undo_points
 
 log = logging.getLogger(__name__)
 
-_TICK_SECONDS: Final = 5.0
+_TICK_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,21 @@ def _expire(home: Installation) -> None:
         expire_undo_points(target, home.folder)
 
 
-DUTIES: Final[tuple[Duty, ...]] = (Duty("give up what was kept long enough", 3600, _expire),)
+def _look_at_health(home: Installation) -> None:
+    """Counters and findings that come and go are judged by what earlier looks have seen."""
+    for target in home.targets:
+        health_of(home, target.name)
+    redis_health_of(home)
+
+
+DUTIES: Final[tuple[Duty, ...]] = (
+    Duty("look after jobs", 5, look_after),
+    Duty("forget old jobs", 3600, thin),
+    Duty("give up what was kept long enough", 3600, _expire),
+    Duty("begin what the schedules have due", 30, begin_due),
+    Duty("forget what was done long ago", 6 * 3600, activity.expire),
+    Duty("look at health", 300, _look_at_health),
+)
 
 
 def keep_doing(
@@ -47,7 +65,7 @@ def keep_doing(
     """Do the duties until `stop` is set; wait while another console does them."""
     while not stop.is_set():
         try:
-            with held(home.folder.locks / "duties.lock"):
+            with locks_of(home.folder).held("duties"):
                 _do_until(home, stop, duties)
         except BlockingIOError:
             stop.wait(_TICK_SECONDS)

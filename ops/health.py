@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
+from types import MappingProxyType
 from typing import Any, Final
 
 from sqlalchemy import Engine
 
+from ops.checks import redis as redis_checks
 from ops.checks.base import (
     URGENCY,
     Check,
@@ -16,12 +19,19 @@ from ops.checks.base import (
     HealthReport,
     Level,
     Status,
+    Thresholds,
 )
+from ops.checks.history import History
+from ops.checks.purpose import Purpose
 from ops.checks.words import many
 from ops.dialects import dialect_of
 from ops.errors import OpsError, Refused
+from ops.health_memory import load_history, save_history
+from ops.health_settings import REDIS, chosen_thresholds, purpose_of, put_asides, with_asides
+from ops.installation import Installation
 from ops.target import redact
 
+_NONE: Final[Mapping[str, Thresholds]] = MappingProxyType({})
 _FINE: Final = "Everything we looked at is fine."
 
 _STATUS: Final = {
@@ -33,8 +43,17 @@ _STATUS: Final = {
 }
 
 
-def get_health_report(engine: Engine) -> HealthReport:
+def get_health_report(
+    engine: Engine,
+    *,
+    history: History | None = None,
+    thresholds: Mapping[str, Thresholds] = _NONE,
+) -> HealthReport:
     """Ask a database all its checks. A database that does not answer is a report too.
+
+    Without a `history` each look stands for itself; with the same one at every look, counters
+    are judged by what came since, and findings open and close late. `thresholds` are by the
+    check's id.
 
     Raises:
         ValueError: the console does not know this kind of database.
@@ -42,28 +61,90 @@ def get_health_report(engine: Engine) -> HealthReport:
     dialect = dialect_of(engine)
     return _report(
         dialect.backend,
-        dialect.checks(),
+        chosen(dialect.checks(), thresholds),
         dialect.health_context(engine),
         lambda _: dialect.health_details(engine),
+        history,
     )
 
 
-def get_redis_report(url: str) -> HealthReport:
-    """Ask the Redis at `url` all its checks. One that does not answer is a report too."""
-    from ops.checks import redis as redis_checks  # a quarter of all that `ops` loads
+def get_redis_report(
+    url: str,
+    *,
+    purpose: Purpose | None = None,
+    history: History | None = None,
+    thresholds: Mapping[str, Thresholds] = _NONE,
+) -> HealthReport:
+    """Ask the Redis at `url` all its checks. One that does not answer is a report too.
 
+    `purpose` is what the app uses it for; None where nobody has said so.
+    """
     return _report(
-        "redis", redis_checks.CHECKS, redis_checks.open_context(url), redis_checks.details
+        "redis",
+        chosen(redis_checks.CHECKS, thresholds),
+        redis_checks.open_context(url, purpose),
+        redis_checks.details,
+        history,
     )
+
+
+def chosen(checks: tuple[Check, ...], thresholds: Mapping[str, Thresholds]) -> tuple[Check, ...]:
+    """The checks, judged by the thresholds that somebody has set for them."""
+    return tuple(check.with_thresholds(thresholds.get(check.id)) for check in checks)
+
+
+def health_of(home: Installation, name: str | None = None) -> HealthReport:
+    """The report of a target of the installation, by all that is remembered and decided
+    about it; remembers this look as well.
+
+    Raises:
+        Refused: there is no target of that name.
+    """
+    target = home.target(name)
+    history = load_history(home.store, target.name)
+    report = get_health_report(
+        target.engine,
+        history=history,
+        thresholds=chosen_thresholds(home.store, target.name),
+    )
+    return _remembered(home, target.name, history, report)
+
+
+def redis_health_of(home: Installation) -> HealthReport | None:
+    """The same for the installation's Redis; None where it has none."""
+    if home.settings.redis_url is None:
+        return None
+    history = load_history(home.store, REDIS)
+    report = get_redis_report(
+        home.settings.redis_url.get_secret_value(),
+        purpose=purpose_of(home.store),
+        history=history,
+        thresholds=chosen_thresholds(home.store, REDIS),
+    )
+    return _remembered(home, REDIS, history, report)
+
+
+def _remembered(
+    home: Installation, name: str, history: History, report: HealthReport
+) -> HealthReport:
+    save_history(home.store, name, history)
+    noted = with_asides(report.findings, put_asides(home.store, name))
+    return report_of(report.backend, noted, report.details)
 
 
 def report_of(
     backend: str, findings: Iterable[Finding], details: Mapping[str, Any]
 ) -> HealthReport:
-    """Put findings together: the worst first, and the worst as the headline."""
-    ordered = tuple(sorted(findings, key=lambda finding: URGENCY[finding.level]))
-    worst = ordered[0].level if ordered else Level.UNKNOWN
+    """Put findings together: the worst first, and the worst as the headline. What was put
+    aside comes last and counts for neither."""
+    ordered = tuple(sorted(findings, key=_order))
+    counting = [finding for finding in ordered if finding.aside is None]
+    worst = counting[0].level if counting else Level.UNKNOWN
     return HealthReport(_STATUS[worst], backend, headline(ordered), ordered, details)
+
+
+def _order(finding: Finding) -> tuple[bool, int]:
+    return finding.aside is not None, URGENCY[finding.level]
 
 
 def _report(
@@ -71,6 +152,7 @@ def _report(
     checks: tuple[Check, ...],
     opening: AbstractContextManager[Context],
     figures: Callable[[Context], Mapping[str, Any]],
+    history: History | None,
 ) -> HealthReport:
     """Ask all checks, or answer the first one where the door is shut.
 
@@ -78,7 +160,7 @@ def _report(
     """
     try:
         with opening as context:
-            findings = [check.answer(context) for check in checks]
+            findings = list(_asked(checks, replace(context, history=history)))
             try:
                 details = figures(context)
             except OpsError as error:
@@ -87,6 +169,22 @@ def _report(
     except OpsError as error:
         return report_of(backend, [_shut_door(checks[0], error)], {})
     return report_of(backend, findings, details)
+
+
+def _asked(checks: tuple[Check, ...], context: Context) -> Iterator[Finding]:
+    """Every check that holds for this version; for a deep one that would take too long, what
+    it last found."""
+    history = context.history
+    for check in checks:
+        if not check.versions.hold_for(context.version):
+            continue
+        if history is None:
+            yield check.answer(context)
+        elif check.deep:
+            found = check.answer(context)
+            yield found if found.looked_at else history.results.get(check.id, found)
+        else:
+            yield history.settle(check, context)
 
 
 def _shut_door(check: Check, error: OpsError) -> Finding:
@@ -116,8 +214,10 @@ def _no_details(error: OpsError) -> Finding:
 def headline(ordered: Sequence[Finding]) -> str:
     """One sentence about findings that are in the order of urgency; what was not looked at, or
     could not be, is not called fine."""
+    aside = sum(finding.aside is not None for finding in ordered)
+    ordered = [finding for finding in ordered if finding.aside is None]
     if not ordered:
-        return "Nothing was looked at."
+        return "Nothing was looked at." if not aside else "Everything found was put aside."
     if ordered[0].level in (Level.NOW, Level.SOON):
         return ordered[0].sentence
     unknown = sum(finding.level is Level.UNKNOWN for finding in ordered)
@@ -130,6 +230,8 @@ def headline(ordered: Sequence[Finding]) -> str:
     if left_out:
         were = "was" if left_out == 1 else "were"
         told.append(f"{many(left_out, 'thing')} {were} not looked at while you wait")
+    if aside:
+        told.append(f"{many(aside, 'thing')} {'was' if aside == 1 else 'were'} put aside")
     if not told:
         return _FINE
     return f"{_FINE[:-1]}, but {' and '.join(told)}."

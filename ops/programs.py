@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import io
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -13,13 +14,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO, Final
 
-from ops.errors import ToolFailed
+from ops.errors import ToolCrashed, ToolFailed
 from ops.target import redact
+
+Limits = Mapping[int, int]
+"""How much a program may take: a `resource.RLIMIT_…` and its value."""
 
 _GRACE_SECONDS: Final = 3.0
 _PR_SET_PDEATHSIG: Final = 1
+_LIBC: Final = ctypes.CDLL(None) if sys.platform == "linux" else None
+"""Loaded beforehand: between fork and exec, beside other threads, as little as can be is done."""
 
 
 def run(
@@ -28,6 +35,7 @@ def run(
     env: Mapping[str, str],
     watch: Callable[[], None],
     every: float = 0.5,
+    limits: Limits = MappingProxyType({}),
 ) -> None:
     """Run `command` to its end; `watch` is called every `every` seconds meanwhile.
 
@@ -37,9 +45,10 @@ def run(
     Raises:
         ToolFailed: it could not be started, or its exit status is not 0. Only the exit
             status counts: error texts are in the server's language.
+        ToolCrashed: a signal ended it, such as that of a limit.
     """
     with tempfile.TemporaryFile() as errors:
-        process = _started(command, env, subprocess.DEVNULL, errors)
+        process = _started(command, env, subprocess.DEVNULL, errors, limits)
         try:
             _wait(process, watch, every)
         except BaseException:
@@ -50,7 +59,10 @@ def run(
 
 @contextmanager
 def output_of(
-    command: Sequence[str | Path], *, env: Mapping[str, str]
+    command: Sequence[str | Path],
+    *,
+    env: Mapping[str, str],
+    limits: Limits = MappingProxyType({}),
 ) -> Iterator[io.BufferedIOBase]:
     """What `command` prints, to be read to its end while it runs.
 
@@ -60,7 +72,7 @@ def output_of(
         ToolFailed: it could not be started, or its exit status is not 0.
     """
     with tempfile.TemporaryFile() as errors:
-        process = _started(command, env, subprocess.PIPE, errors)
+        process = _started(command, env, subprocess.PIPE, errors, limits)
         assert isinstance(process.stdout, io.BufferedIOBase)
         try:
             with process.stdout:
@@ -73,7 +85,11 @@ def output_of(
 
 
 def _started(
-    command: Sequence[str | Path], env: Mapping[str, str], output: int, errors: IO[bytes]
+    command: Sequence[str | Path],
+    env: Mapping[str, str],
+    output: int,
+    errors: IO[bytes],
+    limits: Limits,
 ) -> subprocess.Popen[bytes]:
     try:
         return subprocess.Popen(
@@ -82,7 +98,7 @@ def _started(
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=errors,
-            preexec_fn=partial(_die_with_parent, os.getpid()) if sys.platform == "linux" else None,
+            preexec_fn=partial(_begin, os.getpid(), limits),
         )
     except OSError as cause:
         name = Path(command[0]).name
@@ -92,6 +108,11 @@ def _started(
 def _check(
     process: subprocess.Popen[bytes], command: Sequence[str | Path], errors: IO[bytes]
 ) -> None:
+    if process.returncode < 0:
+        raise ToolCrashed(
+            f"{Path(command[0]).name} crashed, or took more than it may.",
+            detail=f"signal {-process.returncode}\n{_last_lines(errors.fileno())}",
+        )
     if process.returncode != 0:
         raise ToolFailed(
             f"{Path(command[0]).name} ended with an error.",
@@ -117,8 +138,17 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
+def _begin(parent: int, limits: Limits) -> None:
+    """In the new process, before its program."""
+    for kind, most in limits.items():
+        resource.setrlimit(kind, (most, most))
+    if sys.platform == "linux":
+        _die_with_parent(parent)
+
+
 def _die_with_parent(parent: int) -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    assert _LIBC is not None
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)  # it died before the line above could ask for the signal
 

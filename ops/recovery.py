@@ -23,19 +23,25 @@ def settle_all(home: Installation) -> None:
     """Settle every target. What cannot be settled now is logged; it is tried again before
     the next restore, and `unsettled` tells pages of it."""
     for target in home.targets:
-        try:
-            with target_lock(home.folder, target):
-                home.folder.clear_workspaces(target.name)
-                Catalog(home.folder, target.name).remove_drafts()
-                settle_target(target, home.folder)
-            expire_undo_points(target, home.folder)
-        except Busy:
-            continue  # a living process is at work on it, which is no leftover
-        except OpsError as error:
-            log.error("%s: %s %s %s", target.name, error.message, error.hint, error.detail)
-        except Exception:
-            # One target must not keep the console from starting for all others.
-            log.exception("%s could not be settled", target.name)
+        settle_one(home, target)
+
+
+def settle_one(home: Installation, target: Target) -> bool:
+    """Settle one target, as far as can be; False where a living process is at work on it."""
+    try:
+        with target_lock(home.folder, target):
+            home.folder.clear_workspaces(target.name)
+            Catalog(home.folder, target.name).remove_drafts()
+            settle_target(target, home.folder)
+        expire_undo_points(target, home.folder)
+    except Busy:
+        return False  # that is no leftover
+    except OpsError as error:
+        log.error("%s: %s %s %s", target.name, error.message, error.hint, error.detail)
+    except Exception:
+        # One target must not keep the console from starting for all others.
+        log.exception("%s could not be settled", target.name)
+    return True
 
 
 def unsettled(target: Target, folder: DataFolder) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -10,13 +11,26 @@ from typing import Any
 
 from ops.archive.reader import verify_entry
 from ops.catalog import Catalog, file_sha256, read_archive
+from ops.checks.base import Finding
 from ops.datafolder import DataFolder
 from ops.dialects import dialect_of
-from ops.errors import BadArchive, MismatchFound, OfAnotherKind, OpsError, ToolFailed
+from ops.dialects.base import Replacement
+from ops.errors import (
+    BadArchive,
+    Cancelled,
+    MismatchFound,
+    OfAnotherKind,
+    OpsError,
+    Refused,
+    ToolFailed,
+)
+from ops.health_deep import look_deep
 from ops.progress import SILENT, Progress
 from ops.proof import ComparedTable, Proof, Prove, TablesDiffer
-from ops.staging import staged_archive
+from ops.staging import is_foreign, staged_archive
 from ops.target import Target
+
+log = logging.getLogger(__name__)
 
 TEST = "test"
 """The verb of a test restore's journal."""
@@ -28,7 +42,8 @@ class VerifyResult:
     version 1, of which only the ZIP's own checksums could be looked at.
 
     `full` tells of a test restore, which took `seconds`; `compared` is what it found, None
-    where the archive promises nothing to compare with.
+    where the archive promises nothing to compare with; `deep` is what the deep checks of
+    health found in the copy, if it is of this console's own making.
     """
 
     archive: Path
@@ -41,6 +56,7 @@ class VerifyResult:
     full: bool = False
     compared: tuple[ComparedTable, ...] | None = None
     seconds: float = 0.0
+    deep: tuple[Finding, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """The document of `ops-console verify --json`."""
@@ -112,7 +128,7 @@ def _brought_back(
     with staged_archive(
         target, path, folder, TEST, trust_foreign=trust_foreign, progress=progress
     ) as staged:
-        manifest = staged.manifest
+        manifest, deep = staged.manifest, _looked_into(target, path, folder, staged.replacement)
     return VerifyResult(
         path,
         True,
@@ -120,7 +136,25 @@ def _brought_back(
         manifest.db_backend,
         len(staged.tables),
         compared=staged.compared,
+        deep=deep,
     )
+
+
+def _looked_into(
+    target: Target, path: Path, folder: DataFolder, staged: Replacement
+) -> tuple[Finding, ...]:
+    """What deep checks find in the copy. They help nobody where they cannot look, and the test
+    of the backup is not theirs to fail."""
+    stages = dialect_of(target.engine).stages_beside(target.engine)
+    if not stages or is_foreign(read_archive(path), folder):
+        return ()
+    try:
+        return look_deep(target, staged=staged)
+    except Cancelled:
+        raise
+    except OpsError:
+        log.warning("the deep checks of %s could not look into its copy", target.name)
+        return ()
 
 
 def _failed(path: Path, error: OpsError) -> VerifyResult:
@@ -170,3 +204,25 @@ def recheck_kept(
     )
     catalog.note_proof(entry.path, proof)
     return proof
+
+
+def recheck_all(
+    target: Target, folder: DataFolder, *, progress: Progress = SILENT
+) -> dict[str, Any]:
+    """Read every kept archive again: how many were `whole`, which are `changed`, and which
+    are `unknown` because nobody noted a SHA-256 when they came."""
+    whole, changed, unknown = 0, [], []
+    entries = Catalog(folder, target.name).entries()
+    for number, entry in enumerate(entries):
+        part = progress.within(number / len(entries), (number + 1) / len(entries))
+        try:
+            proof = recheck_kept(target, folder, entry.name, progress=part)
+        except (Refused, FileNotFoundError):
+            continue  # somebody deleted it meanwhile
+        if proof is None:
+            unknown.append(entry.name)
+        elif proof.passed:
+            whole += 1
+        else:
+            changed.append(entry.name)
+    return {"whole": whole, "changed": changed, "unknown": unknown}

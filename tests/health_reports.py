@@ -8,7 +8,7 @@ from ops.checks.base import URGENCY, Finding, HealthReport, Level, Status
 
 FINDING_KEYS = {
     *("id", "title", "level", "sentence", "why", "fix"),
-    *("technical", "value", "looked_at"),
+    *("technical", "value", "looked_at", "remedy", "subjects", "checked_at", "since", "aside"),
 }
 STATUS_OF = {
     Level.NOW: Status.UNHEALTHY,

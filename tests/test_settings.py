@@ -65,12 +65,15 @@ def test_every_setting_is_read() -> None:
         "OPS_UNDO_DAYS": "30",
         "OPS_PROVE_BACKUPS": "full",
         "OPS_CHECKSUMS": "true",
+        "OPS_STORE_URL": "postgresql://console@host/memory",
+        "OPS_QUEUE": "redis",
+        "OPS_ACTIVITY_DAYS": "90",
         "OPS_TRUSTED_PROXIES": "10.0.0.1,10.0.0.2",
     }
     read = load_settings(given)
     assert {name.replace("SHOP_2", "NAME") for name in given} == set(environment_names())
     assert (read.data_dir, read.host, read.port) == (Path("/srv/ops"), "0.0.0.0", 0)
-    assert (read.max_upload_gb, read.undo_days) == (1.5, 30)
+    assert (read.max_upload_gb, read.undo_days, read.activity_days) == (1.5, 30, 90)
     assert (read.prove_backups, read.checksums) == (Prove.FULL, True)
     assert read.trusted_proxies == "10.0.0.1,10.0.0.2"
     assert read.pg_bin == Path("/")

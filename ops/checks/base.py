@@ -7,10 +7,15 @@ small databases stay quiet.
 
 from __future__ import annotations
 
+import re
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from ops.checks.history import History
 
 
 class Level(StrEnum):
@@ -42,15 +47,60 @@ Ask = Callable[[str], list[Mapping[str, Any]]]
 @dataclass(frozen=True)
 class Context:
     """What a check may look at. `ask` runs a query within the check's time limit;
-    `facts` are figures gathered once for all checks (paths, INFO of Redis, settings)."""
+    `facts` are figures gathered once for all checks (paths, INFO of Redis, settings).
+
+    `is_deep` allows a deep check to take its time. `history` is what is remembered of earlier
+    looks; `now` is in seconds since the epoch.
+    """
 
     ask: Ask
     facts: Mapping[str, Any] = field(default_factory=dict)
+    version: str = ""
+    is_deep: bool = False
+    history: History | None = None
+    now: float = field(default_factory=time.time)
+
+
+@dataclass(frozen=True)
+class Versions:
+    """The versions of the server or library that a check holds for, both ends included; an
+    empty end is open. `until="16"` holds for every 16.x."""
+
+    since: str = ""
+    until: str = ""
+
+    def hold_for(self, version: str) -> bool:
+        """Whether `version`, as the server tells it, lies between; an unknown one does.
+
+        >>> Versions("14", "16").hold_for("16.4 (Debian)"), Versions("6.2").hold_for("6.0.16")
+        (True, False)
+        """
+        found = _numbers(version)
+        since, until = _numbers(self.since), _numbers(self.until)
+        if not found:
+            return True
+        return found >= since and (not until or found[: len(until)] <= until)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    leading = re.match(r"\d+(\.\d+)*", version)
+    return tuple(int(part) for part in leading[0].split(".")) if leading else ()
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Thresholds that somebody has set for a check; None leaves the check's own."""
+
+    warning: float | None = None
+    critical: float | None = None
 
 
 @dataclass(frozen=True)
 class Reading:
     """What a check measured. `words` fill the placeholders of the check's sentences.
+
+    `subjects` are the names of what a remedy would act on: tables and indexes as SQL writes
+    them (quoted where needed), process numbers. `remedy` replaces the check's own.
 
     `sentence` and `fix` replace the check's own where a reading is of another sort than
     the one that the check was written for. `looked_at` is False where looking was left out,
@@ -64,6 +114,8 @@ class Reading:
     sentence: str = ""
     fix: str = ""
     looked_at: bool = True
+    subjects: tuple[str, ...] = ()
+    remedy: tuple[str, ...] | None = None
 
 
 class CannotCheck(Exception):
@@ -88,6 +140,11 @@ class Check:
     put into their {placeholders}. `warning` and `critical` are in `unit`. `floor` says in
     words below which size the check stays quiet, `quiet_below` as a number. `source` tells
     where the threshold is from. Another threshold is `dataclasses.replace` of the record.
+
+    `remedy` names the fixes that help, the mildest first. `needs` is the right without which
+    the check cannot look. A `deep` check may be expensive: it runs as a job, and a page shows
+    what it last found. A finding opens after `opens_after` looks in a row, and once open it is
+    judged against `closes_at` times the thresholds.
     """
 
     id: str
@@ -103,16 +160,24 @@ class Check:
     floor: str = ""
     quiet_below: float = 0
     source: str = ""
+    versions: Versions = Versions()
+    remedy: tuple[str, ...] = ()
+    needs: str = ""
+    deep: bool = False
+    opens_after: int = 1
+    closes_at: float = 1.0
 
-    def answer(self, context: Context) -> Finding:
-        """Ask the question. What could not be looked at is unknown, never good."""
+    def answer(self, context: Context, *, eased: bool = False) -> Finding:
+        """Ask the question. What could not be looked at is unknown, never good. `eased` judges
+        as for a finding that is open already."""
         try:
-            reading = self.measure(context, self)
+            reading = self.measure(context, self._eased() if eased else self)
         except CannotCheck as cause:
             return self._unknown(cause)
         is_good = reading.level is Level.GOOD
         sentence = reading.sentence or (self.good if is_good else self.finding)
         fix = reading.fix or ("" if is_good else self.fix)
+        remedy = self.remedy if reading.remedy is None else reading.remedy
         return Finding(
             id=self.id,
             title=self.title,
@@ -123,7 +188,25 @@ class Check:
             technical=self._technical(reading.detail),
             value=reading.value,
             looked_at=reading.looked_at,
+            remedy=() if is_good or not reading.looked_at else remedy,
+            subjects=reading.subjects,
         )
+
+    def with_thresholds(self, chosen: Thresholds | None) -> Check:
+        """This check, judged by what somebody has set."""
+        if chosen is None:
+            return self
+        return replace(
+            self,
+            warning=self.warning if chosen.warning is None else chosen.warning,
+            critical=self.critical if chosen.critical is None else chosen.critical,
+        )
+
+    def _eased(self) -> Check:
+        def ease(threshold: float | None) -> float | None:
+            return None if threshold is None else threshold * self.closes_at
+
+        return replace(self, warning=ease(self.warning), critical=ease(self.critical))
 
     def _unknown(self, cause: CannotCheck) -> Finding:
         return Finding(
@@ -159,9 +242,28 @@ class Check:
 
 
 @dataclass(frozen=True)
+class Aside:
+    """A finding that somebody knows about. `until` is in seconds since the epoch."""
+
+    until: float
+    reason: str
+    who: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """The note as plain JSON types."""
+        return {"until": self.until, "reason": self.reason, "who": self.who}
+
+
+@dataclass(frozen=True)
 class Finding:
     """The answer of one check, in words. `technical` goes into the fold; `looked_at` is
-    False where the check was left out, so that it says nothing about health."""
+    False where the check was left out, so that it says nothing about health.
+
+    `remedy` names the fixes that help and `subjects` what they would act on (tables, indexes,
+    process numbers). `checked_at` is when a deep check looked and `since` when the finding was
+    first seen, in seconds since the epoch; None: just then. `aside` tells until when and why
+    the finding was put aside; it then counts neither for the status nor for the headline.
+    """
 
     id: str
     title: str
@@ -172,6 +274,11 @@ class Finding:
     technical: str = ""
     value: float | None = None
     looked_at: bool = True
+    remedy: tuple[str, ...] = ()
+    subjects: tuple[str, ...] = ()
+    checked_at: float | None = None
+    since: float | None = None
+    aside: Aside | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The finding as plain JSON types."""
@@ -185,6 +292,11 @@ class Finding:
             "technical": self.technical,
             "value": self.value,
             "looked_at": self.looked_at,
+            "remedy": list(self.remedy),
+            "subjects": list(self.subjects),
+            "checked_at": self.checked_at,
+            "since": self.since,
+            "aside": None if self.aside is None else self.aside.as_dict(),
         }
 
 

@@ -21,14 +21,16 @@ from ops.checks.postgresql_sessions import CHECKS as SESSIONS
 from ops.checks.postgresql_setup import ANSWERS
 from ops.checks.postgresql_setup import CHECKS as SETUP
 from ops.checks.postgresql_storage import CHECKS as STORAGE
+from ops.checks.words import duration
 from ops.dialects.postgresql.connect import connected
 from ops.target import redact
 
 STATEMENT_SECONDS: Final = 2
+_DEEP_STATEMENT_SECONDS: Final = 6 * 3600
 _LIMITS: Final = (
     "SET TRANSACTION READ ONLY",
-    f"SET LOCAL statement_timeout = '{STATEMENT_SECONDS}s'",
     "SET LOCAL lock_timeout = '500ms'",
+    "SET LOCAL jit = off",  # compiling a question takes longer than answering it
 )
 _REFUSED: Final = "42501"
 _TOO_SLOW: Final = ("57014", "55P03")
@@ -47,34 +49,42 @@ CHECKS: Final[tuple[Check, ...]] = (ANSWERS, *SESSIONS, *STORAGE, *SETUP)
 
 
 @contextmanager
-def open_context(engine: Engine) -> Iterator[Context]:
-    """Look through a connection of our own in a read-only transaction with time limits.
+def open_context(
+    engine: Engine, database: str | None = None, *, deep: bool = False
+) -> Iterator[Context]:
+    """Look through a connection of our own in a read-only transaction with time limits: two
+    seconds a question, six hours for a `deep` one. `database` is a copy of our own to look
+    into instead.
 
     Raises:
         Unavailable: the server does not answer, or went away meanwhile.
     """
     began = time.perf_counter()
-    with connected(engine, autocommit=False) as connection:
-        for limit in _LIMITS:
-            connection.exec_driver_sql(limit)
+    seconds = _DEEP_STATEMENT_SECONDS if deep else STATEMENT_SECONDS
+    with connected(engine, database, autocommit=False) as connection:
+        connection.exec_driver_sql(
+            "; ".join((*_LIMITS, f"SET LOCAL statement_timeout = '{seconds}s'"))
+        )
         facts = dict(connection.exec_driver_sql(_FACTS).mappings().one())
         facts["answer_ms"] = 1000 * (time.perf_counter() - began)
+        facts["engine"], facts["is_copy"] = engine, database is not None
         # Queries hold % and no parameters.
         plain = connection.execution_options(no_parameters=True)
-        yield Context(partial(_ask, plain, facts["role"]), facts)
+        ask = partial(_ask, plain, facts["role"], seconds)
+        yield Context(ask, facts, facts["version"], is_deep=deep)
 
 
-def _ask(connection: Connection, role: str, query: str) -> list[Mapping[str, Any]]:
+def _ask(connection: Connection, role: str, seconds: float, query: str) -> list[Mapping[str, Any]]:
     try:
         with connection.begin_nested():
             return [dict(row) for row in connection.exec_driver_sql(query).mappings()]
     except DBAPIError as cause:
         if cause.connection_invalidated:
             raise
-        raise _cannot(cause, role) from cause
+        raise _cannot(cause, role, seconds) from cause
 
 
-def _cannot(cause: DBAPIError, role: str) -> CannotCheck:
+def _cannot(cause: DBAPIError, role: str, seconds: float) -> CannotCheck:
     code = getattr(cause.orig, "pgcode", None) or ""
     detail = redact(f"{code} {str(cause.orig).strip()}".strip())
     if code == _REFUSED:
@@ -85,7 +95,7 @@ def _cannot(cause: DBAPIError, role: str) -> CannotCheck:
         )
     if code in _TOO_SLOW:
         return CannotCheck(
-            f"it took longer than {STATEMENT_SECONDS} seconds, or something was locked",
+            f"it took longer than {duration(seconds)}, or something was locked",
             "Try again when the database is less busy.",
             detail,
         )

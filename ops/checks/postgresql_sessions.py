@@ -96,7 +96,8 @@ def _longest(rows: list[Mapping[str, Any]], check: Check) -> Reading:
         f"database {row['datname']}: {row['seconds'] or 0:.0f} s"
         for row in rows
     )
-    return Reading(check.judge(seconds), words, seconds, detail)
+    guilty = (str(worst["pid"]),)
+    return Reading(check.judge(seconds), words, seconds, detail, subjects=guilty)
 
 
 def _blocked(context: Context, check: Check) -> Reading:
@@ -126,7 +127,7 @@ def _blocked(context: Context, check: Check) -> Reading:
         f"for pid {row['blocker']} (user {row['blocker_user']}, {row['application']})"
         for row in rows
     )
-    return Reading(level, words, worst["seconds"], detail)
+    return Reading(level, words, worst["seconds"], detail, subjects=(str(worst["blocker"]),))
 
 
 def _who(application: str | None, user: str | None) -> str:
@@ -165,6 +166,7 @@ CHECKS: Final = (
         warning=300,
         critical=1800,
         source="pgEdge 300 s, pganalyze 1,800 s",
+        remedy=("postgresql.end_session",),
     ),
     Check(
         id="postgresql.long_transaction",
@@ -180,6 +182,7 @@ CHECKS: Final = (
         warning=1800,
         critical=86400,
         source="pganalyze 24 h; 30 min own",
+        remedy=("postgresql.cancel_query",),
     ),
     Check(
         id="postgresql.blocked",
@@ -196,5 +199,6 @@ CHECKS: Final = (
         floor="5 seconds",
         quiet_below=5,
         source="check_postgres 60/120 s, pganalyze 300 s and 3 blocked",
+        remedy=("postgresql.end_session",),
     ),
 )

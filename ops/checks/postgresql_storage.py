@@ -119,7 +119,7 @@ def _dead_rows(context: Context, check: Check) -> Reading:
         level = Level.SOON  # clean-up may still be on its way
     words = {"table": worst["name"], "dead": f"{worst['dead']:,}", "percent": f"{percent:.0f}"}
     detail = "\n".join(f"{row['name']}: {row['dead']:,} of {row['live']:,} live" for row in rows)
-    return Reading(level, words, percent, detail)
+    return Reading(level, words, percent, detail, subjects=(worst["name"],))
 
 
 def _dead_percent(row: Mapping[str, Any]) -> float:
@@ -194,7 +194,8 @@ def _invalid(context: Context, check: Check) -> Reading:
         "first": rows[0]["name"],
     }
     detail = "\n".join(f"{row['name']} of {row['owner']}" for row in rows)
-    return Reading(check.judge(len(rows)), words, len(rows), detail)
+    names = tuple(row["name"] for row in rows)
+    return Reading(check.judge(len(rows)), words, len(rows), detail, subjects=names)
 
 
 def _slots(context: Context, check: Check) -> Reading:
@@ -212,7 +213,8 @@ def _slots(context: Context, check: Check) -> Reading:
         return Reading(Level.GOOD, {}, 0, detail)
     words = {"name": guilty[0]["name"], "kept": size(max(0, guilty[0]["kept"]))}
     level = Level.NOW if lost else Level.SOON
-    return Reading(level, words, float(guilty[0]["kept"]), detail)
+    name = guilty[0]["name"]
+    return Reading(level, words, float(guilty[0]["kept"]), detail, subjects=(name,))
 
 
 CHECKS: Final = (
@@ -231,6 +233,7 @@ CHECKS: Final = (
         warning=50,
         critical=80,
         source="pganalyze 50/80, check_postgres 1.3 and 1.4 billion",
+        remedy=("postgresql.freeze",),
     ),
     Check(
         id="postgresql.checksums",
@@ -275,6 +278,7 @@ CHECKS: Final = (
         quiet_below=10_000,
         source="Prometheus alerts 10,000 and 10 %, pganalyze 20 %; act now only when the last "
         "clean-up is a day old",
+        remedy=("postgresql.vacuum",),
     ),
     Check(
         id="postgresql.slots",
@@ -288,6 +292,7 @@ CHECKS: Final = (
         good="No copy connection holds anything back.",
         source="PgHero inactive slot; look soon above 1 GB, act now when wal_status is "
         "unreserved or lost (own)",
+        remedy=("postgresql.drop_slot",),
     ),
     Check(
         id="postgresql.invalid_index",
@@ -302,6 +307,7 @@ CHECKS: Final = (
         unit="indexes",
         warning=1,
         source="PgHero, pganalyze",
+        remedy=("postgresql.reindex",),
     ),
     Check(
         id="postgresql.cache",

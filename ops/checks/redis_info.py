@@ -167,6 +167,7 @@ CHECKS: Final = (
         fix="Make room on Redis' disk, check the rights on its folder, then run: BGSAVE",
         good="No save to disk has failed.",
         source="rdb_last_bgsave_status, aof_last_write_status",
+        remedy=("redis.bgsave",),
     ),
     Check(
         id="redis.memory",
@@ -211,6 +212,7 @@ CHECKS: Final = (
         warning=24,
         critical=48,
         source="Prometheus alerts 24 h",
+        remedy=("redis.bgsave",),
     ),
     Check(
         id="redis.persistence",

@@ -241,6 +241,7 @@ CHECKS: Final = (
         floor="50 MB of empty space",
         quiet_below=50 * MB,
         source="own; never urgent, because harmless",
+        remedy=("sqlite.vacuum",),
     ),
     Check(
         id="sqlite.side_file",
@@ -257,6 +258,7 @@ CHECKS: Final = (
         quiet_below=64 * MB,
         source="look soon above 25 % of the database or 1 GB, act now above 1 GB and its size "
         "(own); SQLite itself merges every 1,000 pages",
+        remedy=("sqlite.checkpoint",),
     ),
     Check(
         id="sqlite.journal",
@@ -281,6 +283,7 @@ CHECKS: Final = (
         floor="10,000 rows",
         quiet_below=10_000,
         source="own floor; running PRAGMA optimize is SQLite's own advice",
+        remedy=("sqlite.optimize",),
     ),
     Check(
         id="sqlite.links_without_index",

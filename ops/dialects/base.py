@@ -134,6 +134,56 @@ class ServerSessions:
 
 
 @dataclass(frozen=True)
+class WaitingSession:
+    """A session that waits for a lock, or that is waited for. `waits_for` are process numbers
+    (0 is a change that was prepared and never finished); `began` is in seconds since the epoch;
+    `seconds` is how long it waits, or how long it has been in its `state`. `statement` holds no
+    text values."""
+
+    pid: int
+    began: float
+    application: str
+    role: str
+    database: str
+    state: str
+    statement: str
+    seconds: float
+    waits_for: tuple[int, ...]
+
+
+class StatementOrder(StrEnum):
+    """What puts a statement first: the time of all its calls, of one call, or their number."""
+
+    TOTAL = "total"
+    MEAN = "mean"
+    CALLS = "calls"
+
+
+@dataclass(frozen=True)
+class SlowStatement:
+    """A statement without its values, and what it took; `share` is of the time of all."""
+
+    statement: str
+    calls: int
+    total_seconds: float
+    mean_seconds: float
+    rows: int
+    share: float
+
+
+@dataclass(frozen=True)
+class SlowStatements:
+    """Statements counted `since` (None: not known). `complete` is False where the role does not
+    see what others run. Where the server collects none, `steps` tell how to switch it on: words,
+    a line break, the command."""
+
+    statements: tuple[SlowStatement, ...]
+    since: datetime | None
+    complete: bool
+    steps: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Replacement:
     """A database or file that can become live: a staged archive, or an undo point.
 
@@ -250,14 +300,35 @@ class Dialect(ABC):
     def sessions(self, engine: Engine) -> ServerSessions | None:
         """Who is connected, as the server sees it; None where there is no server."""
 
+    def is_at_work(self, engine: Engine) -> bool:
+        """Whether a server of this kind is busy with a statement of this console's, waiting
+        neither for a lock nor for us; False where there is no server. Raises OpsError."""
+        return False
+
+    @abstractmethod
+    def waits(self, engine: Engine) -> tuple[WaitingSession, ...] | None:
+        """Sessions that wait for one another, those in front among them; None where there is no
+        server. Raises Unavailable."""
+
+    @abstractmethod
+    def slow_statements(
+        self, engine: Engine, order: StatementOrder, most: int
+    ) -> SlowStatements | None:
+        """The `most` statements that come first by `order`; None where none are ever collected.
+        Raises Unavailable."""
+
     @abstractmethod
     def checks(self) -> tuple[Check, ...]:
         """The questions about health that this kind of database is asked."""
 
     @abstractmethod
-    def health_context(self, engine: Engine) -> AbstractContextManager[Context]:
+    def health_context(
+        self, engine: Engine, *, staged: Replacement | None = None, deep: bool = False
+    ) -> AbstractContextManager[Context]:
         """What the checks look through: one connection, reading only, with time limits.
 
+        `deep` lets deep checks take their time. `staged` is looked into instead of the live
+        database: nobody else uses it, and it is thrown away afterwards.
         Raises OpsError where the database cannot be looked at.
         """
 
@@ -296,6 +367,12 @@ class Dialect(ABC):
     ) -> list[Notice]:
         """What speaks against restoring this archive here; `foreign` ones are not of this
         console's making. Raises Unavailable."""
+
+    def foreign_notices(self, engine: Engine, verb: str) -> list[Notice]:
+        """What speaks against bringing an archive of somebody else's to life only to "compare"
+        it, or to keep it "beside" the live database, besides all that speaks against a
+        restore. Raises Unavailable."""
+        return []
 
     @abstractmethod
     def stages_beside(self, engine: Engine) -> bool:

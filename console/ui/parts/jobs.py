@@ -11,10 +11,12 @@ import streamlit as st
 from console.context import console
 from console.ui.parts.announce import announce
 from console.ui.parts.errors import guarded, show_error
-from console.ui.parts.session import signed_in
+from console.ui.parts.repairs import draw_repair
+from console.ui.parts.session import client_address, signed_in
 from console.ui.parts.trial import draw_trial
 from console.ui.parts.words import ago, plain, size
 from ops import jobs
+from ops.aftermath import ASKED_FROM
 from ops.checks.words import duration, many
 from ops.jobs import Job, State
 from ops.target import Target
@@ -26,6 +28,10 @@ _NAMES = {
     "test": "Test restore",
     "compare": "Comparison",
     "beside": "Bringing a backup to life",
+    "recheck": "Reading the kept backups again",
+    "prune": "Deleting old backups",
+    "fix": "Fix",
+    "check": "Deep look",
 }
 _ENDS = {State.DONE: "is done", State.CANCELLED: "has stopped"}
 _SHOW_ENDED_SECONDS = 15 * 60
@@ -35,7 +41,8 @@ def start_job(kind: str, target: Target, params: Mapping[str, Any]) -> None:
     """Start work in a process of its own, then draw the page anew."""
     session = signed_in()
     with guarded():
-        jobs.start(console(), kind, target.name, session.account, params)
+        asked = {**params, ASKED_FROM: client_address()}
+        jobs.start(console(), kind, target.name, session.account, asked)
         st.rerun()
 
 
@@ -94,6 +101,8 @@ def _ended(job: Job) -> None:
     when = ago(job.ended or job.created)
     if job.state is State.DONE and job.kind == "test":
         draw_trial(job.result or {}, when)
+    elif job.state is State.DONE and job.kind == "fix":
+        draw_repair(job.result or {}, when)
     elif job.state is State.DONE:
         st.success(f"**{name} finished {when}.** {_outcome(job)}", icon=":material/check_circle:")
         for note in (job.result or {}).get("notes", []):
@@ -112,12 +121,20 @@ def _outcome(job: Job) -> str:
     result = job.result or {}
     if job.kind == "compare":
         return "The result stands below, where the backup is chosen."
+    if job.kind == "check":
+        return "What it found stands below."
     took = duration((job.ended or 0) - (job.started or 0))
     tables = result.get("tables", [])
     rows = sum(table["rows"] for table in tables)
     held = f"{many(len(tables), 'table')} with {many(rows, 'row')}"
     if job.kind == "backup":
         return f"{held}, {size(result['size'])}. It took {took}."
+    if job.kind == "recheck":
+        told = f"{many(result['whole'], 'backup')} are as they were written"
+        changed = len(result["changed"])
+        return f"{told}, {changed} are not." if changed else f"{told}. It took {took}."
+    if job.kind == "prune":
+        return f"{many(len(result['deleted']), 'backup')} deleted, {size(result['freed'])} freed."
     if job.kind == "beside":
         return f"{held} are there. Its address stands below."
     if job.kind == "restore" and result.get("proven"):

@@ -16,6 +16,7 @@ from console.ui.parts.findings import (
 from console.ui.parts.heading import heading
 from console.ui.parts.jobs import is_busy, job_panel, start_job
 from console.ui.parts.session import current_target
+from console.ui.parts.upcoming import next_backup
 from console.ui.parts.words import ago, count, local, plain, size
 from ops import Catalog, dialect_of
 from ops.checks.base import URGENCY, Level
@@ -43,6 +44,7 @@ def draw() -> None:
             )
         _state(target)
         _back_up(target)
+        next_backup(target)
         job_panel(target)
         _figures(target)
 

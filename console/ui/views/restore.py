@@ -13,7 +13,7 @@ from console.ui.parts.heading import heading
 from console.ui.parts.jobs import is_busy, job_panel, start_job
 from console.ui.parts.kept import draw_databases_beside, draw_undo_points
 from console.ui.parts.preview import draw_preview
-from console.ui.parts.session import current_target, signed_in
+from console.ui.parts.session import current_target, noted, signed_in
 from console.ui.parts.stuck import draw_stuck
 from console.ui.parts.uploader import uploader
 from console.ui.parts.verdict import is_undamaged
@@ -86,9 +86,10 @@ def _uploaded() -> Path | None:
         format_func=lambda upload_id: f"{by_id[upload_id].name} · {size(by_id[upload_id].size)}",
     )
     if st.button("Remove this upload", icon=":material/delete:"):
-        signed_in()
-        remove_upload(console().folder, session.account, chosen)
-        st.rerun()
+        with guarded():
+            with noted("delete-upload", detail=by_id[chosen].name):
+                remove_upload(console().folder, session.account, chosen)
+            st.rerun()
     return by_id[chosen].path
 
 

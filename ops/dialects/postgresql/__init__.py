@@ -20,10 +20,23 @@ from ops.dialects.base import (
     RowSource,
     ServerSessions,
     SizeReport,
+    SlowStatements,
     Snapshot,
+    StatementOrder,
     Stuck,
+    WaitingSession,
 )
-from ops.dialects.postgresql import backup, figures, inplace, preflight, rows, staging, stuck
+from ops.dialects.postgresql import (
+    activity,
+    backup,
+    figures,
+    inplace,
+    preflight,
+    rows,
+    sessions,
+    staging,
+    stuck,
+)
 from ops.dialects.postgresql import swap as swapping
 from ops.dialects.postgresql.connect import (
     CONNECT_ARGS,
@@ -31,7 +44,6 @@ from ops.dialects.postgresql.connect import (
     database_of,
     pooled,
 )
-from ops.errors import PreflightRefused
 from ops.journal import Journal
 from ops.progress import Progress
 from ops.target import redact
@@ -79,15 +91,28 @@ class PostgreSQL(Dialect):
     def sessions(self, engine: Engine) -> ServerSessions | None:
         return figures.sessions(engine)
 
+    def is_at_work(self, engine: Engine) -> bool:
+        return sessions.are_at_work(engine)
+
+    def waits(self, engine: Engine) -> tuple[WaitingSession, ...] | None:
+        return activity.waits(engine)
+
+    def slow_statements(
+        self, engine: Engine, order: StatementOrder, most: int
+    ) -> SlowStatements | None:
+        return activity.slow_statements(engine, order, most)
+
     def checks(self) -> tuple[Check, ...]:
         from ops.checks.postgresql import CHECKS
 
         return CHECKS
 
-    def health_context(self, engine: Engine) -> AbstractContextManager[Context]:
+    def health_context(
+        self, engine: Engine, *, staged: Replacement | None = None, deep: bool = False
+    ) -> AbstractContextManager[Context]:
         from ops.checks.postgresql import open_context
 
-        return open_context(engine)
+        return open_context(engine, None if staged is None else staged.location, deep=deep)
 
     def health_details(self, engine: Engine) -> dict[str, object]:
         return figures.health_details(engine)
@@ -108,6 +133,9 @@ class PostgreSQL(Dialect):
     ) -> list[Notice]:
         return preflight.notices(engine, manifest, workspace, foreign=foreign)
 
+    def foreign_notices(self, engine: Engine, verb: str) -> list[Notice]:
+        return preflight.foreign_notices(engine, verb)
+
     def stages_beside(self, engine: Engine) -> bool:
         return not inplace.is_needed(engine)
 
@@ -122,17 +150,14 @@ class PostgreSQL(Dialect):
         foreign: bool,
     ) -> Replacement:
         if inplace.is_needed(engine):
-            return inplace.stage(engine, dump, manifest, journal)
+            return inplace.stage(engine, dump, manifest, journal, progress)
         return staging.stage(engine, dump, manifest, journal, progress, foreign=foreign)
 
     def count_rows(
         self, engine: Engine, staged: Replacement, *, checksums: bool = False
     ) -> tuple[TableRows, ...]:
-        if inplace.is_file(staged):
-            return inplace.count_rows(engine, staged)
-        if staged.tables is not None:
-            return staged.tables
-        return staging.count_rows(engine, staged, checksums=checksums)
+        assert staged.tables is not None  # `stage` has counted them, and could be stopped
+        return staged.tables
 
     def open_rows(
         self, engine: Engine, staged: Replacement | None
@@ -141,13 +166,7 @@ class PostgreSQL(Dialect):
 
     def keep_beside(self, engine: Engine, staged: Replacement, journal: Journal) -> Replacement:
         rows.staged_database(staged)
-        if staged.tables is not None:
-            raise PreflightRefused(
-                "A backup that this console did not make is not kept beside the database: the "
-                "server's own clean-up would run commands in it with the owner's rights.",
-                "Look at it on a server of its own: docs/restore-without-the-console.md says how.",
-            )
-        return staged  # it stands beside the live one already
+        return staged  # it stands beside the live one already, and only its owner may enter
 
     def address_of(self, engine: Engine, kept: Replacement) -> str:
         return redact(engine.url.set(database=kept.location).render_as_string())

@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +21,7 @@ from ops.dialects.postgresql.checksums import checksum_query, fix_settings
 from ops.dialects.postgresql.connect import APPLICATION, ToolAccess, connected, translated
 from ops.dialects.postgresql.names import PLAIN
 from ops.dialects.postgresql.rows import COUNTED_TABLES, shapes
+from ops.dialects.postgresql.sessions import attended
 from ops.dialects.postgresql.tools import ClientTools, tools_for
 from ops.errors import OpsError, PreflightRefused, ToolFailed
 from ops.programs import run
@@ -249,7 +251,7 @@ def count_tables(
     connection: Connection, progress: Progress, *, checksums: bool = False
 ) -> tuple[TableRows, ...]:
     """The exact rows of every table, in this connection's transaction, whose settings
-    `checksums` changes."""
+    `checksums` changes. Raises Cancelled, also in the middle of a table."""
     with translated():
         if checksums:
             fix_settings(connection)
@@ -260,10 +262,16 @@ def count_tables(
             query = f"SELECT count(*), NULL FROM {name}"  # nosec B608: quoted by the catalogue
             if checksums:
                 query = checksum_query(connection, name)
-            # As it stands: a name may hold a %.
-            rows, checksum = connection.exec_driver_sql(query, execution_options=PLAIN).one()
+            report = partial(progress.report, place, len(names), f"Counting rows: {name}")
+            rows, checksum = attended(connection, partial(_only_row, connection, query), report)
             counted.append(TableRows(name=name, rows=rows, checksum=checksum))
         return tuple(counted)
+
+
+def _only_row(connection: Connection, query: str) -> tuple[int, str | None]:
+    # As it stands: a name may hold a %.
+    rows, checksum = connection.exec_driver_sql(query, execution_options=PLAIN).one()
+    return rows, checksum
 
 
 def explained(failed: ToolFailed) -> OpsError:

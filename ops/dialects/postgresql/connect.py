@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import NullPool
 
+from ops.dialects.postgresql.tools import connecting_environment
 from ops.errors import Busy, OpsError, Unavailable
 from ops.target import redact
 
@@ -25,7 +25,17 @@ _SAFE_PATH: Final = "search_path = pg_catalog, pg_temp"
 in a schema of the default path could otherwise put a `format` of their own before it, which
 would run with our rights."""
 
-CONNECT_ARGS: Final = {"application_name": APPLICATION, "connect_timeout": 10}
+STEADY: Final = {
+    "connect_timeout": 10,
+    "keepalives_idle": 20,
+    "keepalives_interval": 5,
+    "keepalives_count": 4,
+    "tcp_user_timeout": 60_000,
+}
+"""A server that has vanished without a word is noticed within a minute. In seconds, but for the
+last one."""
+
+CONNECT_ARGS: Final = {"application_name": APPLICATION, **STEADY}
 
 _MAINTENANCE: Final = ("postgres", "template1")
 
@@ -176,7 +186,7 @@ class ToolAccess:
         server: tuple[str, int] | None = None,
         application: str = APPLICATION,
     ) -> None:
-        parameters = connect_parameters(engine)
+        parameters = {**STEADY, **connect_parameters(engine)}
         password = parameters.pop("password", None)
         if server is not None:
             # The snapshot lives on one server; with several hosts the tools must meet that one.
@@ -197,8 +207,7 @@ class ToolAccess:
 
     def __enter__(self) -> ToolAccess:
         self.env = {
-            **os.environ,
-            "LC_ALL": "C",
+            **connecting_environment(),
             "PGAPPNAME": self._application,
             "PGCONNECT_TIMEOUT": "10",
         }

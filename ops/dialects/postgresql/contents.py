@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
+import tempfile
 from collections.abc import Collection
 from pathlib import Path
 from typing import Final
@@ -13,8 +13,8 @@ from typing import Final
 from sqlalchemy import Connection, text
 
 from ops.archive.manifest import Manifest
+from ops.dialects.postgresql.reading import read_through
 from ops.dialects.postgresql.tools import ClientTools
-from ops.errors import BadArchive
 
 _ENTRY: Final = re.compile(r"\d+; (\d+) (\d+) (.*)")
 _TABLE: Final = re.compile(r"TABLE (?!DATA |ATTACH )")
@@ -41,20 +41,10 @@ def needs_zstd(manifest: Manifest) -> bool:
 
 def entries_of(tools: ClientTools, dump: Path) -> list[str]:
     """The lines of the table of contents. Raises BadArchive when it cannot be read."""
-    listed = subprocess.run([tools.pg_restore, "--list", dump], capture_output=True, check=False)
-    if listed.returncode != 0:
-        raise damaged(listed.stderr.decode(errors="replace").strip()[:500])
-    told = listed.stdout.decode(errors="surrogateescape")  # names are in the archive's encoding
+    with tempfile.NamedTemporaryFile() as listing:
+        read_through(tools, dump, "--list", f"--file={listing.name}")
+        told = listing.read().decode(errors="surrogateescape")  # in the archive's encoding
     return [line for line in re.split(r"\r?\n", told) if _ENTRY.match(line)]
-
-
-def damaged(detail: str = "") -> BadArchive:
-    """The error for a dump that pg_restore cannot read."""
-    return BadArchive(
-        "The database inside this backup is damaged or not a PostgreSQL dump.",
-        "Use another copy of the backup.",
-        detail,
-    )
 
 
 def for_administrators(entries: list[str]) -> list[str]:

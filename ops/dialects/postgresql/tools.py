@@ -23,8 +23,29 @@ _INSTALLED: Final = (
     "/opt/homebrew/opt/postgresql@*/bin",
     "/usr/local/opt/postgresql@*/bin",
 )
+_NEEDED: Final = (
+    *(
+        "PATH",
+        "HOME",
+        "TMPDIR",
+        "LD_LIBRARY_PATH",
+        "DYLD_LIBRARY_PATH",
+        "DYLD_FALLBACK_LIBRARY_PATH",
+    ),
+)
 _LAST_WITHOUT_TRANSACTION_TIMEOUT: Final = 16
 _FIRST_WITH_ZSTD: Final = 16
+
+
+def bare_environment() -> dict[str, str]:
+    """What a tool needs to run at all: none of our settings and secrets."""
+    return {**{name: os.environ[name] for name in _NEEDED if name in os.environ}, "LC_ALL": "C"}
+
+
+def connecting_environment() -> dict[str, str]:
+    """`bare_environment` and what libpq in our own process goes by."""
+    theirs = {k: v for k, v in os.environ.items() if k.startswith(("PG", "KRB5"))}
+    return {**theirs, **bare_environment()}
 
 
 @dataclass(frozen=True)
@@ -148,6 +169,7 @@ def _look(folder: Path) -> ClientTools | None:
             text=True,
             timeout=10,
             check=True,
+            env=bare_environment(),
         ).stdout
     except (OSError, subprocess.SubprocessError):
         return None

@@ -20,10 +20,13 @@ from ops.dialects.base import (
     RowSource,
     ServerSessions,
     SizeReport,
+    SlowStatements,
     Snapshot,
+    StatementOrder,
     Stuck,
+    WaitingSession,
 )
-from ops.dialects.sqlite import backup, figures, restore, rows, stuck
+from ops.dialects.sqlite import backup, figures, restore, rows, settle, stuck, swap
 from ops.dialects.sqlite.connect import file_of
 from ops.dialects.sqlite.inspect import inspect
 from ops.journal import Journal
@@ -61,15 +64,25 @@ class SQLite(Dialect):
     def sessions(self, engine: Engine) -> ServerSessions | None:
         return None  # there is no server that could know
 
+    def waits(self, engine: Engine) -> tuple[WaitingSession, ...] | None:
+        return None
+
+    def slow_statements(
+        self, engine: Engine, order: StatementOrder, most: int
+    ) -> SlowStatements | None:
+        return None
+
     def checks(self) -> tuple[Check, ...]:
         from ops.checks.sqlite import CHECKS
 
         return CHECKS
 
-    def health_context(self, engine: Engine) -> AbstractContextManager[Context]:
+    def health_context(
+        self, engine: Engine, *, staged: Replacement | None = None, deep: bool = False
+    ) -> AbstractContextManager[Context]:
         from ops.checks.sqlite import open_context
 
-        return open_context(engine)
+        return open_context(engine, None if staged is None else Path(staged.location), deep=deep)
 
     def health_details(self, engine: Engine) -> dict[str, object]:
         return figures.health_details(file_of(engine))
@@ -127,16 +140,16 @@ class SQLite(Dialect):
         return f"sqlite:///{kept.location}"
 
     def discard(self, engine: Engine, replacement: Replacement) -> None:
-        Path(replacement.location).unlink(missing_ok=True)
+        settle.remove_database(Path(replacement.location))
 
     def swap(
         self, engine: Engine, replacement: Replacement, journal: Journal, progress: Progress
     ) -> Replacement | None:
         engine.dispose()
-        return restore.swap(file_of(engine), replacement, journal, progress)
+        return swap.swap(file_of(engine), replacement, journal, progress)
 
     def settle(self, engine: Engine, journal: Journal) -> None:
-        restore.settle(file_of(engine), journal)
+        settle.settle(file_of(engine), journal)
 
     def look_stuck(self, engine: Engine, journal: Journal) -> Stuck:
         return stuck.look(file_of(engine), journal)

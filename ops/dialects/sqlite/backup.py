@@ -56,7 +56,7 @@ def dump(path: Path, into: Path, progress: Progress, *, checksums: bool) -> Snap
     copy can go in steps that report and can be cancelled. Without it a copy in steps starts
     anew at every foreign write and did not finish in 40 s under two writers.
     """
-    with reading(path, timeout=30) as source, writing(into) as copy:
+    with reading(path, timeout=30) as source, writing(into, create=True) as copy:
         for setting in _QUICK_COPY:
             copy.execute(f"PRAGMA {setting}")
         source.execute("BEGIN")
@@ -91,7 +91,7 @@ def _counted(
 
 def copy_file(source_path: Path, into: Path) -> None:
     """A plain snapshot copy without a report, for the safety copy under a lock."""
-    with reading(source_path) as source, writing(into) as copy, translated(into):
+    with reading(source_path) as source, writing(into, create=True) as copy, translated(into):
         copy.execute("PRAGMA synchronous=OFF")
         source.backup(copy, pages=-1)
 

@@ -55,9 +55,13 @@ def reading(
 
 
 @contextmanager
-def writing(path: Path, *, timeout: float = 5) -> Iterator[sqlite3.Connection]:
-    """A connection of its own that may write `path`, errors translated."""
-    with translated(path), closing(_open(f"{path.as_uri()}?mode=rwc", timeout)) as connection:
+def writing(
+    path: Path, *, timeout: float = 5, create: bool = False
+) -> Iterator[sqlite3.Connection]:
+    """A connection of its own that may write `path`, errors translated; only where asked, it
+    makes a file that is not there."""
+    flags = "mode=rwc" if create else "mode=rw"
+    with translated(path), closing(_open(f"{path.as_uri()}?{flags}", timeout)) as connection:
         yield connection
 
 

@@ -1,9 +1,9 @@
 """Looking into a SQLite file that may be hostile. A program of its own, standard library only.
 
-`python -I wary.py check|count|checksums|resize FILE` prints one JSON object; `rows FILE` answers
-requests about rows until its input ends. A file from outside can hold views that never end and
-structures that make SQLite read for hours; here it runs into a memory limit, a CPU limit and a
-deadline instead of holding up the console.
+`python -I wary.py VERB FILE …` prints one JSON object; `rows FILE` answers requests about rows
+until its input ends. A file from outside can hold views that never end and structures that make
+SQLite read for hours; here it runs into a memory limit, a CPU limit and a deadline instead of
+holding up the console.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ _LARGEST_VALUE: Final = 1_000_000_000
 _FROZEN: Final = "mode=ro&immutable=1"
 """For a file that nobody writes: no locks, no side files."""
 _STEPS_BETWEEN_LOOKS: Final = 100_000
+_BLOCK_BYTES: Final = 4096
 
 TABLES: Final = """
 SELECT name FROM sqlite_schema
@@ -166,6 +167,19 @@ def _resize(path: Path, page_size: str) -> dict[str, Any]:
     return {}
 
 
+def _blocks(path: Path, before: str, after: str) -> dict[str, Any]:
+    """Where two files differ: how many blocks of a third are as in the one, as in the other, and
+    as in neither. The first block is left out, for every commit changes counters in it."""
+    found = {"before": 0, "after": 0, "neither": 0}
+    size = max(Path(file).stat().st_size for file in (path, before, after))
+    with path.open("rb") as live, open(before, "rb") as former, open(after, "rb") as latter:
+        for number in range(size // _BLOCK_BYTES + 1):
+            mine, one, other = (file.read(_BLOCK_BYTES) for file in (live, former, latter))
+            if number and one != other:
+                found["before" if mine == one else "after" if mine == other else "neither"] += 1
+    return found
+
+
 ROW: Final = struct.Struct("<cqq")
 """One answer about rows: `r` with the hashes of key and row, or `e` at the end of a table."""
 
@@ -229,7 +243,13 @@ def _mark(values: tuple[Any, ...]) -> int:
 def main(arguments: list[str]) -> int:
     """The process's entry: verb, file, further arguments."""
     verb, path, *rest = arguments
-    verbs = {"check": _check, "count": _count, "checksums": _checksums, "resize": _resize}
+    verbs = {
+        "check": _check,
+        "count": _count,
+        "checksums": _checksums,
+        "resize": _resize,
+        "blocks": _blocks,
+    }
     _limit_resources(Path(path))
     if verb == "rows":
         _rows(Path(path), *rest)

@@ -1,0 +1,533 @@
+"""Fixes for a PostgreSQL database, its tables and indexes.
+
+Every statement gives up after two seconds of waiting for a lock, so that nobody queues behind
+it. Names are looked up and quoted by the server; what is not there is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import DBAPIError
+
+from ops.dialects.postgresql.connect import connected
+from ops.dialects.postgresql.names import run_plain
+from ops.dialects.postgresql.sessions import attended
+from ops.errors import Busy, Refused
+from ops.fixes.base import Fix, Kind, Obstacle
+from ops.fixes.postgresql_sessions import FIXES as SESSIONS
+from ops.progress import Progress
+
+LOCK_SECONDS: Final = 2
+_LOCKED: Final = ("55P03", "40P01")
+_TABLES: Final = ("r", "p", "m")
+_INDEXES: Final = ("i",)
+
+_RELATION: Final = text("""
+SELECT format('%I.%I', n.nspname, c.relname) AS name,
+       format('%I.%I', tn.nspname, t.relname) AS owner_table,
+       quote_ident(pg_get_userbyid(t.relowner)) AS owner, quote_ident(current_user) AS me,
+       pg_has_role(t.relowner, 'USAGE') AS owns,
+       pg_has_role(d.datdba, 'USAGE') AS owns_database,
+       v.major, CASE WHEN v.major >= 17 THEN has_table_privilege(t.oid, 'MAINTAIN')
+                     ELSE false END AS maintains,
+       pg_relation_size(c.oid) AS bytes,
+       coalesce(i.indisunique OR i.indisprimary OR i.indisexclusion
+                OR EXISTS (SELECT 1 FROM pg_constraint k WHERE k.conindid = c.oid),
+                false) AS guards,
+       CASE WHEN i.indexrelid IS NOT NULL THEN pg_get_indexdef(c.oid) END AS definition
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+LEFT JOIN pg_index i ON i.indexrelid = c.oid
+JOIN pg_class t ON t.oid = coalesce(i.indrelid, c.oid)
+JOIN pg_namespace tn ON tn.oid = t.relnamespace
+JOIN pg_database d ON d.datname = current_database()
+CROSS JOIN (SELECT current_setting('server_version_num')::int / 10000 AS major) v
+WHERE c.oid = to_regclass(:subject) AND c.relkind = ANY(:kinds)
+  AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+""")
+
+_LEFT_OVER: Final = text("""
+SELECT format('%I.%I', n.nspname, c.relname) AS name
+FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE i.indrelid = to_regclass(:table) AND NOT i.indisvalid AND c.relname ~ '_ccnew[0-9]*$'
+""")
+"""What REINDEX CONCURRENTLY leaves behind where it is stopped; the manual says to drop it."""
+
+_DATABASE: Final = """
+SELECT quote_ident(current_database()) AS name, quote_ident(current_user) AS me,
+       pg_has_role(datdba, 'USAGE') AS owns, quote_ident(pg_get_userbyid(datdba)) AS owner,
+       (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) AS is_superuser,
+       (SELECT rolreplication FROM pg_roles WHERE rolname = current_user) AS replicates
+FROM pg_database WHERE datname = current_database()
+"""
+
+_SAFE_SETTINGS: Final = {
+    **dict.fromkeys(("fsync", "full_page_writes", "autovacuum", "track_counts"), "on"),
+    **dict.fromkeys(("zero_damaged_pages", "ignore_checksum_failure"), "off"),
+}
+
+
+@dataclass(frozen=True)
+class _Work:
+    """A statement on one table or index: who may run it, and in which words it is told."""
+
+    kinds: tuple[str, ...]
+    statement: str
+    note: str
+    done: str
+    by_database_owner: bool = False
+    by_maintainer: bool = True
+
+    def command(self, engine: Engine, subject: str) -> str:
+        """The statement with the name that the server gave."""
+        with connected(engine) as connection:
+            return self._filled(_relation(connection, subject, self.kinds)) + ";"
+
+    def may(self, engine: Engine, subject: str) -> Obstacle | None:
+        """Whether the console's user may run it, and if not, the grant that helps."""
+        with connected(engine) as connection:
+            found = _relation(connection, subject, self.kinds)
+        if found["owns"] or (self.by_maintainer and found["maintains"]):
+            return None
+        if self.by_database_owner and found["owns_database"]:
+            return None
+        table, me = found["owner_table"], found["me"]
+        grant = f"GRANT {found['owner']} TO {me};"
+        if self.by_maintainer and found["major"] >= 17:
+            grant = f"GRANT MAINTAIN ON {table} TO {me};"
+        return Obstacle(
+            f"The console's database user may not do this with {table}.",
+            f"As the server's administrator, run: {grant}",
+        )
+
+    def run(self, engine: Engine, subject: str, progress: Progress) -> str:
+        """Run it; a stop cancels it on the server, which undoes what is not finished."""
+        with working(engine) as connection:
+            found = _relation(connection, subject, self.kinds)
+            run_long(connection, self._filled(found), progress, f"{self.note} {found['name']}")
+        return self.done.format_map(found)
+
+    def _filled(self, found: Mapping[str, Any]) -> str:
+        return self.statement.replace("{name}", found["name"])
+
+
+@contextmanager
+def working(engine: Engine) -> Iterator[Connection]:
+    """A connection of our own on which no statement waits for a lock for long."""
+    with connected(engine) as connection:
+        connection.exec_driver_sql(f"SET lock_timeout = '{LOCK_SECONDS}s'")
+        connection.exec_driver_sql("SET statement_timeout = 0")
+        yield connection
+
+
+def run_long(connection: Connection, statement: str, progress: Progress, note: str) -> None:
+    """Run one statement, asking `progress` meanwhile.
+
+    Raises:
+        Busy: something else holds a lock that it needs.
+        Cancelled: the statement was stopped on the server.
+    """
+    progress.report(0, 1, note)
+    try:
+        attended(
+            connection,
+            lambda: run_plain(connection, statement),
+            lambda: progress.report(0, 1, note),
+        )
+    except DBAPIError as cause:
+        if getattr(cause.orig, "pgcode", None) in _LOCKED:
+            raise Busy(
+                "Another program is at work there, and nobody should have to queue behind this.",
+                "Try again in some minutes, when the database is less busy.",
+                str(cause.orig).strip(),
+            ) from cause
+        raise
+
+
+def _relation(connection: Connection, subject: str, kinds: tuple[str, ...]) -> Mapping[str, Any]:
+    """What the server knows about the table or index. Raises Refused where there is none."""
+    try:
+        asked = {"subject": subject, "kinds": list(kinds)}
+        row = connection.execute(_RELATION, asked).mappings().one_or_none()
+    except DBAPIError as cause:
+        if cause.connection_invalidated:
+            raise
+        row = None  # not even a name
+    if row is None:
+        raise Refused(f"There is no {subject!r} in this database any more.", "Look again.")
+    return dict(row)
+
+
+def _database(engine: Engine) -> Mapping[str, Any]:
+    with connected(engine) as connection:
+        return dict(connection.exec_driver_sql(_DATABASE).mappings().one())
+
+
+def _owns_database(engine: Engine, _subject: str) -> Obstacle | None:
+    found = _database(engine)
+    if found["owns"]:
+        return None
+    return Obstacle(
+        "Only the owner of the database may do this, and the console's user is not.",
+        f"As the server's administrator, run: GRANT {found['owner']} TO {found['me']};",
+    )
+
+
+def _is_superuser(engine: Engine, _subject: str) -> Obstacle | None:
+    if _database(engine)["is_superuser"]:
+        return None
+    return Obstacle(
+        "Only the server's administrator may change its settings.",
+        "Give whoever runs the server the command that is shown.",
+    )
+
+
+def _freeze(engine: Engine, _subject: str, progress: Progress) -> str:
+    with working(engine) as connection:
+        run_long(connection, "VACUUM (FREEZE, SKIP_LOCKED)", progress, "Cleaning up all tables")
+    return "Clean-up has gone through all tables of this database that were not in use."
+
+
+def _reindex(engine: Engine, subject: str, progress: Progress) -> str:
+    """A stopped REINDEX CONCURRENTLY leaves an index that is of no use: it is dropped."""
+    with working(engine) as connection:
+        table = _relation(connection, subject, _INDEXES)["owner_table"]
+        before = _left_over(connection, table)
+        try:
+            return _REINDEX.run(engine, subject, progress)
+        except BaseException:
+            for name in sorted(_left_over(connection, table) - before):
+                run_plain(connection, f"DROP INDEX {name}")
+            raise
+
+
+def _left_over(connection: Connection, table: str) -> set[str]:
+    return {str(name) for (name,) in connection.execute(_LEFT_OVER, {"table": table})}
+
+
+def _may_drop_index(engine: Engine, subject: str) -> Obstacle | None:
+    with connected(engine) as connection:
+        if _relation(connection, subject, _INDEXES)["guards"]:
+            return Obstacle(
+                f"{subject} keeps out duplicates, so it is not only there for speed.",
+                "Show it to whoever makes the app.",
+            )
+    return _DROP_INDEX.may(engine, subject)
+
+
+_REINDEX_DATABASE: Final = ("REINDEX DATABASE CONCURRENTLY {name}",)
+_REFRESH: Final = "ALTER DATABASE {name} REFRESH COLLATION VERSION"
+
+
+def _sorting_command(engine: Engine, _subject: str) -> str:
+    name = _database(engine)["name"]
+    return "\n".join(f"{line.format(name=name)};" for line in (*_REINDEX_DATABASE, _REFRESH))
+
+
+def _renew_sorting(engine: Engine, _subject: str, progress: Progress) -> str:
+    name = _database(engine)["name"]
+    with working(engine) as connection:
+        for line in (*_REINDEX_DATABASE, _REFRESH):
+            run_long(connection, line.format(name=name), progress, "Building all indexes anew")
+    return "All indexes follow the sorting rules of the operating system again."
+
+
+def _setting_command(_engine: Engine, subject: str) -> str:
+    if subject not in _SAFE_SETTINGS:
+        raise Refused(f"{subject!r} is not a setting that the console changes.")
+    return f"ALTER SYSTEM SET {subject} = {_SAFE_SETTINGS[subject]};\nSELECT pg_reload_conf();"
+
+
+def _make_safe(engine: Engine, subject: str, progress: Progress) -> str:
+    command = _setting_command(engine, subject)
+    progress.report(0, 1, "Setting")
+    with working(engine) as connection:
+        for statement in command.splitlines():
+            run_plain(connection, statement)
+    return f"{subject} is {_SAFE_SETTINGS[subject]}."
+
+
+def _found(query: str, gone: str) -> Callable[[Connection, str], Mapping[str, Any]]:
+    """A look-up of one thing by its name. Raises Refused with `gone` where there is none."""
+    asked = text(query)
+
+    def find(connection: Connection, subject: str) -> Mapping[str, Any]:
+        row = connection.execute(asked, {"subject": subject}).mappings().one_or_none()
+        if row is None:
+            raise Refused(gone.format(subject), "Look again.")
+        return dict(row)
+
+    return find
+
+
+_slot = _found(
+    "SELECT format('SELECT pg_drop_replication_slot(%L)', slot_name) AS command, active"
+    " FROM pg_replication_slots WHERE slot_name = :subject AND NOT temporary",
+    "There is no copy connection {!r} any more.",
+)
+_prepared = _found(
+    "SELECT format('ROLLBACK PREPARED %L', gid) AS command, owner::text AS owner,"
+    " quote_ident(owner::text) AS quoted, quote_ident(current_user) AS me,"
+    " owner = current_user OR (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) AS may"
+    " FROM pg_prepared_xacts WHERE gid = :subject AND database = current_database()",
+    "There is no half-finished change {!r} in this database any more.",
+)
+_extension = _found(
+    "SELECT format('ALTER EXTENSION %I UPDATE', extname) AS command, extname AS name,"
+    " pg_has_role(extowner, 'USAGE') AS may, quote_ident(pg_get_userbyid(extowner)) AS quoted,"
+    " quote_ident(current_user) AS me FROM pg_extension WHERE extname = :subject",
+    "The extension {!r} is no longer there.",
+)
+
+
+def _may_drop_slot(engine: Engine, subject: str) -> Obstacle | None:
+    with connected(engine) as connection:
+        if _slot(connection, subject)["active"]:
+            return Obstacle(
+                f"Somebody is fetching from the copy connection {subject} at this moment.",
+                "Stop the other side first.",
+            )
+    found = _database(engine)
+    if found["is_superuser"] or found["replicates"]:
+        return None
+    return Obstacle(
+        "The console's database user may not give up copy connections.",
+        f"As the server's administrator, run: ALTER ROLE {found['me']} REPLICATION;",
+    )
+
+
+def _owner_may(
+    find: Callable[[Connection, str], Mapping[str, Any]],
+) -> Callable[[Engine, str], Obstacle | None]:
+    def may(engine: Engine, subject: str) -> Obstacle | None:
+        with connected(engine) as connection:
+            found = find(connection, subject)
+        if found["may"]:
+            return None
+        return Obstacle(
+            f"Only {found['quoted']} or the server's administrator may do this.",
+            f"As the server's administrator, run: GRANT {found['quoted']} TO {found['me']}; "
+            "or run the command that is shown.",
+        )
+
+    return may
+
+
+def _told(find: Callable[[Connection, str], Mapping[str, Any]]) -> Callable[[Engine, str], str]:
+    def command(engine: Engine, subject: str) -> str:
+        with connected(engine) as connection:
+            return str(find(connection, subject)["command"]) + ";"
+
+    return command
+
+
+def _done(
+    find: Callable[[Connection, str], Mapping[str, Any]], said: str
+) -> Callable[[Engine, str, Progress], str]:
+    def run(engine: Engine, subject: str, progress: Progress) -> str:
+        with working(engine) as connection:
+            run_long(connection, str(find(connection, subject)["command"]), progress, "Working")
+        return said.format(subject)
+
+    return run
+
+
+def _may_reset_statements(engine: Engine, _subject: str) -> Obstacle | None:
+    with connected(engine) as connection:
+        row = connection.exec_driver_sql(_RESET_RIGHT).mappings().one_or_none()
+    if row is None:
+        return Obstacle("The server does not collect figures about statements.")
+    if row["may"]:
+        return None
+    return Obstacle(
+        "The console's database user may not start these figures anew.",
+        f"As the server's administrator, run: GRANT EXECUTE ON FUNCTION {row['function']} "
+        f"TO {row['me']};",
+    )
+
+
+_RESET_RIGHT: Final = """
+SELECT p.oid::regprocedure::text AS function, quote_ident(current_user) AS me,
+       format('SELECT %I.pg_stat_statements_reset()', n.nspname) AS command,
+       has_function_privilege(p.oid, 'EXECUTE') AND has_schema_privilege(n.oid, 'USAGE') AS may
+FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
+JOIN pg_proc p ON p.pronamespace = n.oid AND p.proname = 'pg_stat_statements_reset'
+WHERE e.extname = 'pg_stat_statements'
+"""
+
+
+def _reset_statements(engine: Engine, _subject: str, progress: Progress) -> str:
+    progress.report(0, 1, "Starting anew")
+    with working(engine) as connection:
+        command = connection.exec_driver_sql(_RESET_RIGHT).mappings().one()["command"]
+        run_plain(connection, command)
+    return "The figures about statements start anew."
+
+
+_ANALYZE: Final = _Work(
+    _TABLES,
+    "ANALYZE {name}",
+    "Looking at a part of",
+    "The server has fresh notes about {name}.",
+    by_database_owner=True,
+)
+_VACUUM: Final = _Work(
+    _TABLES,
+    "VACUUM (ANALYZE) {name}",
+    "Cleaning up",
+    "{name} was cleaned up.",
+    by_database_owner=True,
+)
+_REINDEX: Final = _Work(
+    _INDEXES,
+    "REINDEX INDEX CONCURRENTLY {name}",
+    "Building anew",
+    "{name} was built anew.",
+)
+_DROP_INDEX: Final = _Work(
+    _INDEXES,
+    "DROP INDEX CONCURRENTLY {name}",
+    "Removing",
+    "{name} is gone. To have it back, run: {definition};",
+    by_maintainer=False,
+)
+
+FIXES: Final[tuple[Fix[Engine], ...]] = (
+    *SESSIONS,
+    Fix(
+        id="postgresql.analyze",
+        title="Refresh the notes",
+        what="The server looks at a part of the table and notes how large it is and what it "
+        "holds, so that it finds the fast way to search. No data is changed.",
+        kind=Kind.ONE_CLICK,
+        locks="Nobody has to wait for it; it takes seconds.",
+        command=_ANALYZE.command,
+        may=_ANALYZE.may,
+        run=_ANALYZE.run,
+        subject="table",
+    ),
+    Fix(
+        id="postgresql.vacuum",
+        title="Clean up",
+        what="The server frees the room of records that were deleted, and refreshes its notes "
+        "about the table. No data is changed.",
+        kind=Kind.ONE_CLICK,
+        locks="Reading and saving go on. It takes some seconds for each GB.",
+        command=_VACUUM.command,
+        may=_VACUUM.may,
+        run=_VACUUM.run,
+        subject="table",
+    ),
+    Fix(
+        id="postgresql.freeze",
+        title="Clean up the whole database",
+        what="The server goes through all tables of this database and frees numbers that it "
+        "gives to changes. Tables that are locked just then are left out.",
+        kind=Kind.GUIDED,
+        locks="Reading and saving go on, but the disk is busy: about a minute for each 10 GB.",
+        command=lambda _engine, _subject: "VACUUM (FREEZE, SKIP_LOCKED);",
+        may=_owns_database,
+        run=_freeze,
+    ),
+    Fix(
+        id="postgresql.reindex",
+        title="Build the index anew",
+        what="The index is built a second time beside the old one, which then goes. The records "
+        "are not touched.",
+        kind=Kind.GUIDED,
+        locks="Reading and saving go on. Nobody may change the table's layout meanwhile: about "
+        "a minute for each GB. It gives up if other work on the table does not end.",
+        command=_REINDEX.command,
+        may=_REINDEX.may,
+        run=_reindex,
+        subject="index",
+    ),
+    Fix(
+        id="postgresql.drop_index",
+        title="Remove the index",
+        what="The index goes; the records stay. Searches that used it get slower.",
+        kind=Kind.GUIDED,
+        locks="Reading and saving go on. It gives up if other work on the table does not end.",
+        command=_DROP_INDEX.command,
+        may=_may_drop_index,
+        run=_DROP_INDEX.run,
+        subject="index",
+    ),
+    Fix(
+        id="postgresql.renew_sorting",
+        title="Build all indexes anew",
+        what="Every index of this database is built again by today's sorting rules, and the "
+        "server notes which rules they are.",
+        kind=Kind.GUIDED,
+        locks="Reading and saving go on, but the disk is busy: about a minute for each GB of "
+        "indexes.",
+        command=_sorting_command,
+        may=_owns_database,
+        run=_renew_sorting,
+    ),
+    Fix(
+        id="postgresql.drop_slot",
+        title="Give up the copy connection",
+        what="The server no longer keeps changes for the other side. If a stand-in server still "
+        "needs them, it has to be set up anew.",
+        kind=Kind.GUIDED,
+        locks="Nobody has to wait.",
+        command=_told(_slot),
+        may=_may_drop_slot,
+        run=_done(_slot, "The copy connection {} is gone."),
+        subject="copy connection",
+        beside_work=True,
+    ),
+    Fix(
+        id="postgresql.rollback_prepared",
+        title="Take back the half-finished change",
+        what="The change that was begun and never finished is taken back, as if it had not "
+        "been. Ask whoever makes the app whether it should be finished instead.",
+        kind=Kind.GUIDED,
+        locks="Nobody has to wait; what it had locked is free afterwards.",
+        command=_told(_prepared),
+        may=_owner_may(_prepared),
+        run=_done(_prepared, "The change {} was taken back."),
+        subject="change",
+    ),
+    Fix(
+        id="postgresql.update_extension",
+        title="Bring the extension up to date",
+        what="The parts of the extension that live in this database are brought to the version "
+        "that is installed on the server.",
+        kind=Kind.GUIDED,
+        locks="What uses the extension may wait for some seconds.",
+        command=_told(_extension),
+        may=_owner_may(_extension),
+        run=_done(_extension, "The extension {} is up to date."),
+        subject="extension",
+        wants_backup=True,
+    ),
+    Fix(
+        id="postgresql.safe_setting",
+        title="Switch the safety back on",
+        what="The setting gets its safe value, and the server reads its settings again.",
+        kind=Kind.GUIDED,
+        locks="Nobody has to wait. Saving may get slower, because it gets safe.",
+        command=_setting_command,
+        may=_is_superuser,
+        run=_make_safe,
+        subject="setting",
+    ),
+    Fix(
+        id="postgresql.reset_statements",
+        title="Start these figures anew",
+        what="The figures about statements are set to zero. Nothing else is changed.",
+        kind=Kind.ONE_CLICK,
+        locks="Nobody has to wait.",
+        command=lambda _engine, _subject: "SELECT pg_stat_statements_reset();",
+        may=_may_reset_statements,
+        run=_reset_statements,
+        beside_work=True,
+    ),
+)

@@ -28,6 +28,7 @@ from ops.dialects.postgresql.contents import (
     archive_major,
     entries_of,
     for_administrators,
+    needs_zstd,
     owner_options,
 )
 from ops.dialects.postgresql.names import oid_of, run_plain

@@ -194,9 +194,11 @@ def _inflated(packed: Iterator[bytes]) -> Iterator[bytes]:
         view = memoryview(piece)
         for start in range(0, len(view), _PACKED_AT_ONCE):
             waiting: bytes | memoryview = view[start : start + _PACKED_AT_ONCE]
-            while waiting and not inflate.eof:
+            while waiting:
+                if inflate.eof:
+                    raise zipfile.BadZipFile("something stands behind the compressed content")
                 chunk: bytes = inflate.decompress(waiting, _UNPACKED_AT_ONCE)
-                waiting = inflate.unconsumed_tail
+                waiting = inflate.unused_data or inflate.unconsumed_tail
                 if chunk:
                     yield chunk
     if tail := inflate.flush():

@@ -48,6 +48,14 @@ class Seen:
         return median(self.seconds)
 
 
+@dataclass(frozen=True)
+class Found:
+    """What a group of contests gave: their tables by title, and single figures by name."""
+
+    tables: Mapping[str, dict[str, Seen]]
+    figures: Mapping[str, float] = field(default_factory=dict)
+
+
 class Failed(Exception):
     """A way ended with an error; the message is what it said."""
 
@@ -111,14 +119,14 @@ def _watch(pid: int, peaks: dict[int, int], done: threading.Event) -> None:
             process = psutil.Process(pid)
             for one in (process, *process.children(recursive=True)):
                 with suppress(psutil.Error, OSError, ValueError):
-                    peaks[one.pid] = max(peaks.get(one.pid, 0), _peak_of(one))
+                    peaks[one.pid] = max(peaks.get(one.pid, 0), peak_of(one.pid))
 
 
-def _peak_of(process: psutil.Process) -> int:
-    """The most that it ever held; where the system does not tell, what it holds."""
-    status = Path(f"/proc/{process.pid}/status")
+def peak_of(pid: int) -> int:
+    """The most bytes that a process ever held; where the system does not tell, what it holds."""
+    status = Path(f"/proc/{pid}/status")
     if not status.exists():
-        return int(process.memory_info().rss)
+        return int(psutil.Process(pid).memory_info().rss)
     for line in status.read_text().splitlines():
         if line.startswith("VmHWM"):
             return int(line.split()[1]) << 10

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ops.dialects.postgresql.tools import ClientTools, tools_for
 from tests.bench.data import make_postgresql
-from tests.bench.measure import Seen, Way, contest
+from tests.bench.measure import Found, Way, contest
 from tests.bench.sqlite import OURS, SEED
 from tests.services.postgres import RealPostgres
 
@@ -18,10 +18,8 @@ _SOURCE, _LIVE = "bench", "bench_live"
 _LEFT = "SELECT datname FROM pg_database WHERE datname LIKE 'bench\\_live%'"
 
 
-def run(
-    folder: Path, size: int, rounds: int, say: Callable[[str], None]
-) -> dict[str, dict[str, Seen]]:
-    """Both contests, by title."""
+def run(folder: Path, size: int, rounds: int, say: Callable[[str], None]) -> Found:
+    """Both contests."""
     cluster = RealPostgres(MAJOR, {"shared_buffers": "256MB", "max_wal_size": "4GB"})
     try:
         say("making the PostgreSQL database")
@@ -30,7 +28,7 @@ def run(
         title = f"PostgreSQL backup ({'zstd' if tools.zstd else 'tools without zstd'})"
         found = {title: contest(_backups(folder, cluster, tools), rounds, say)}
         found["PostgreSQL restore"] = contest(_restores(folder, cluster, tools), rounds, say)
-        return found
+        return Found(found)
     finally:
         cluster.stop()
 

@@ -50,3 +50,17 @@ def growth(title: str, by_size: Sequence[tuple[float, Mapping[str, Seen]]]) -> s
         costs = [seen[name].median / size for size, seen in by_size if name in seen]
         lines.append(f"  {name:38} " + "  ".join(f"{cost:7.2f}" for cost in costs))
     return "\n".join(lines)
+
+
+def figures_in_words(title: str, figures: Mapping[str, float]) -> str:
+    """One line a figure; names end with their unit."""
+    lines = [f"\n{title}\n"]
+    for name, value in figures.items():
+        words = name.replace("_", " ")
+        if name.endswith("_bytes"):
+            lines.append(f"  {words.removesuffix(' bytes'):24} {value / MIB:.0f} MiB")
+        elif name.endswith("_seconds"):
+            lines.append(f"  {words.removesuffix(' seconds'):24} {value * 1000:.0f} ms")
+        else:
+            lines.append(f"  {words:24} {value:g}")
+    return "\n".join(lines)

@@ -8,24 +8,22 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.bench.data import make_sqlite
-from tests.bench.measure import Seen, Way, contest
+from tests.bench.measure import Found, Way, contest
 
 PYTHON = sys.executable
 OURS = (PYTHON, "-m", "tests.bench.ours")
 SEED = (PYTHON, "-m", "tests.bench.seed")
 
 
-def run(
-    folder: Path, size: int, rounds: int, say: Callable[[str], None]
-) -> dict[str, dict[str, Seen]]:
-    """Both contests, by title."""
+def run(folder: Path, size: int, rounds: int, say: Callable[[str], None]) -> Found:
+    """Both contests."""
     database = folder / "shop.db"
     say("making the SQLite database")
     make_sqlite(database, size)
     found = {"SQLite backup": contest(_backups(folder, database), rounds, say)}
     archive = next((folder / "with-read-back" / "backups").rglob("*.zip"))
     found["SQLite restore"] = contest(_restores(folder, database, archive), rounds, say)
-    return found
+    return Found(found)
 
 
 def _backups(folder: Path, database: Path) -> list[Way]:

@@ -57,8 +57,7 @@ def dump(path: Path, into: Path, progress: Progress, *, checksums: bool) -> Snap
     anew at every foreign write and did not finish in 40 s under two writers.
     """
     with reading(path, timeout=30) as source, writing(into, create=True) as copy:
-        for setting in _QUICK_COPY:
-            copy.execute(f"PRAGMA {setting}")
+        _make_quick(copy)
         source.execute("BEGIN")
         source.execute("SELECT count(*) FROM sqlite_schema").fetchone()
         taken_at = datetime.now(UTC)
@@ -89,10 +88,16 @@ def _counted(
     return tuple(found)
 
 
+def _make_quick(copy: sqlite3.Connection) -> None:
+    """Settings for a copy that is nobody else's: the flush comes later, once."""
+    for setting in _QUICK_COPY:
+        copy.execute(f"PRAGMA {setting}")
+
+
 def copy_file(source_path: Path, into: Path) -> None:
     """A plain snapshot copy without a report, for the safety copy under a lock."""
     with reading(source_path) as source, writing(into, create=True) as copy, translated(into):
-        copy.execute("PRAGMA synchronous=OFF")
+        _make_quick(copy)
         source.backup(copy, pages=-1)
 
 

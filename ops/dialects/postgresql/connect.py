@@ -9,7 +9,6 @@ from typing import Any, Final
 
 from psycopg2.extensions import make_dsn
 from sqlalchemy import Connection, Engine, create_engine, event, text
-from sqlalchemy.dialects.postgresql import psycopg2 as sqlalchemy_psycopg2
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import NullPool
 
@@ -43,6 +42,8 @@ _MAINTENANCE: Final = ("postgres", "template1")
 
 def connect_parameters(engine: Engine) -> dict[str, Any]:
     """The libpq keywords (host, port, user, password, sslmode, …) of an engine's URL."""
+    from sqlalchemy.dialects.postgresql import psycopg2 as sqlalchemy_psycopg2
+
     dialect = sqlalchemy_psycopg2.dialect()  # type: ignore[no-untyped-call]
     _, keywords = dialect.create_connect_args(engine.url)  # type: ignore[no-untyped-call]
     return dict(keywords)

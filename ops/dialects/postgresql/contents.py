@@ -33,6 +33,12 @@ def archive_major(manifest: Manifest) -> int:
     return int(found[1]) if found else 0
 
 
+def needs_zstd(manifest: Manifest) -> bool:
+    """Whether only a pg_restore with zstd reads the dump."""
+    told = manifest.database.details if manifest.database else {}
+    return told.get("compression") == "zstd"
+
+
 def entries_of(tools: ClientTools, dump: Path) -> list[str]:
     """The lines of the table of contents. Raises BadArchive when it cannot be read."""
     with tempfile.NamedTemporaryFile() as listing:

@@ -16,6 +16,14 @@ from ops.dialects.sqlite.wary import count_tables, shapes
 from ops.progress import Progress
 
 _PAGES_PER_STEP: Final = 2000
+_QUICK_COPY: Final = (
+    "synchronous=OFF",
+    "journal_mode=OFF",
+    "locking_mode=EXCLUSIVE",
+    "cache_size=500",
+)
+"""The copy is nobody else's, and thrown away if anything goes wrong. A small cache lets its pages
+go to the file while they are still in the processor's: half the time of SQLite's default."""
 
 
 def notices(path: Path, workspace: Path) -> list[Notice]:
@@ -49,7 +57,7 @@ def dump(path: Path, into: Path, progress: Progress, *, checksums: bool) -> Snap
     anew at every foreign write and did not finish in 40 s under two writers.
     """
     with reading(path, timeout=30) as source, writing(into) as copy:
-        copy.execute("PRAGMA synchronous=OFF")  # the draft's fsync comes later, once
+        _make_quick(copy)
         source.execute("BEGIN")
         source.execute("SELECT count(*) FROM sqlite_schema").fetchone()
         taken_at = datetime.now(UTC)
@@ -80,10 +88,16 @@ def _counted(
         )
 
 
+def _make_quick(copy: sqlite3.Connection) -> None:
+    """Settings for a copy that is nobody else's: the flush comes later, once."""
+    for setting in _QUICK_COPY:
+        copy.execute(f"PRAGMA {setting}")
+
+
 def copy_file(source_path: Path, into: Path) -> None:
     """A plain snapshot copy without a report, for the safety copy under a lock."""
     with reading(source_path) as source, writing(into) as copy, translated(into):
-        copy.execute("PRAGMA synchronous=OFF")
+        _make_quick(copy)
         source.backup(copy, pages=-1)
 
 

@@ -27,7 +27,7 @@ from console.terminal import Terminal, answering, difference_lines, json_option,
 from ops.activity import COMMAND_LINE, record
 from ops.aftermath import ASKED_FROM
 from ops.checks.base import HealthReport, Status
-from ops.errors import Cancelled, NotConfirmed
+from ops.errors import Cancelled, NotConfirmed, Refused, Unavailable
 from ops.proof import Prove
 from ops.target import Target
 
@@ -288,7 +288,12 @@ def prune(target: str | None, as_json: bool, dry_run: bool, yes: bool) -> None:
 
 @main.command()
 @options
-def health(target: str | None, as_json: bool) -> None:
+@click.option(
+    "--report",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write a report to hand to someone to this file: .html, .pdf or .json.",
+)
+def health(target: str | None, as_json: bool, report: Path | None) -> None:
     """Say how the database, its backups, and Redis where it is set, are doing."""
     with answering(as_json):
         from ops.checkup import checkup_of
@@ -297,6 +302,8 @@ def health(target: str | None, as_json: bool) -> None:
         worst = next(s for s in _WORST_FIRST if any(r.status is s for r in reports))
         document = {"status": worst.value, "reports": [r.as_dict() for r in reports]}
         tell(as_json, document, "\n".join(_health_lines(reports)))
+        if report is not None:
+            _write_report(target, report)
         sys.exit(HEALTH_EXIT[worst])
 
 
@@ -317,6 +324,24 @@ def activity(as_json: bool, limit: int, search: str) -> None:
             for e in found
         ]
         tell(as_json, [e.as_dict() for e in found], "\n".join(lines) or "Nothing yet.")
+
+
+def _write_report(target: str | None, path: Path) -> None:
+    """Raises OpsError: the file cannot be written, or its ending tells no format."""
+    from ops.report import Format, make_report, rendered
+
+    endings = [format.value for format in Format]
+    if path.suffix.removeprefix(".").lower() not in endings:
+        raise Refused(
+            f"{path.name} does not end like a report.", f"End it with .{', .'.join(endings)}."
+        )
+    content = rendered(make_report(console(), target), Format(path.suffix[1:].lower()))
+    try:
+        path.write_bytes(content)
+    except OSError as cause:
+        raise Unavailable(
+            f"The report could not be written to {path}.", "Choose another file.", str(cause)
+        ) from cause
 
 
 def _health_lines(reports: Sequence[HealthReport]) -> Iterator[str]:

@@ -51,7 +51,8 @@ class TableDifference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All tables; `compared_at` is UTC."""
+    """All tables; `compared_at` is UTC. Nothing but tables is compared: no views, functions or
+    large objects."""
 
     archive: str
     compared_at: datetime

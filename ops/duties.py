@@ -10,6 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,6 +22,7 @@ from ops.jobs.oversight import look_after, thin
 from ops.journal import forget_old_journals
 from ops.locks import locks_of
 from ops.runs import begin_due
+from ops.samples import take_sample
 from ops.undo import expire_undo_points
 
 log = logging.getLogger(__name__)
@@ -51,6 +53,8 @@ def _forget(home: Installation) -> None:
 def _look_at_health(home: Installation) -> None:
     """Counters and findings that come and go are judged by what earlier looks have seen."""
     for target in home.targets:
+        with suppress(OpsError):  # the report tells of one that does not answer
+            take_sample(home.store, target)
         health_of(home, target.name)
     redis_health_of(home)
 

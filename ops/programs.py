@@ -21,7 +21,7 @@ from ops.errors import ToolCrashed, ToolFailed
 from ops.target import redact
 
 Limits = Mapping[int, int]
-"""How much a program may take: a `resource.RLIMIT_…` and its value."""
+"""How much a program may take: a `resource.RLIMIT_…` and its value; heeded on Linux."""
 
 _GRACE_SECONDS: Final = 3.0
 _PR_SET_PDEATHSIG: Final = 1
@@ -104,7 +104,7 @@ def started(
             stdin=input,
             stdout=output,
             stderr=errors,
-            preexec_fn=partial(_begin, os.getpid(), limits),
+            preexec_fn=partial(_begin, os.getpid(), limits) if sys.platform == "linux" else None,
         )
     except OSError as cause:
         name = Path(command[0]).name
@@ -145,18 +145,15 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _begin(parent: int, limits: Limits) -> None:
-    """In the new process, before its program."""
-    for kind, most in limits.items():
-        resource.setrlimit(kind, (most, most))
-    if sys.platform == "linux":
-        _die_with_parent(parent)
-
-
-def _die_with_parent(parent: int) -> None:
+    """In the new process, before its program: it has limits, and dies with us."""
     assert _LIBC is not None
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)  # it died before the line above could ask for the signal
+    for kind, most in limits.items():
+        _, allowed = resource.getrlimit(kind)
+        most = most if allowed == resource.RLIM_INFINITY else min(most, allowed)
+        resource.setrlimit(kind, (most, most))
 
 
 def _last_lines(handle: int, limit: int = 4000) -> str:

@@ -97,8 +97,8 @@ class Dialect(ABC):
 
     @abstractmethod
     def identity(self, engine: Engine) -> str:
-        """The same text for every address of the same database, as far as addresses tell;
-        needs no connection, holds no secret."""
+        """The same text for every address of the same database, as far as its server, or where
+        that does not answer the address, can tell. Holds no secret, and raises nothing."""
 
     @abstractmethod
     def facts(self, engine: Engine) -> DatabaseFacts:
@@ -156,8 +156,9 @@ class Dialect(ABC):
         """
 
     @abstractmethod
-    def health_details(self, engine: Engine) -> dict[str, object]:
-        """Figures for the `details` of a health report: sizes, versions, settings."""
+    def health_details(self, context: Context) -> dict[str, object]:
+        """Figures for the `details` of a health report: sizes, versions, settings. Asked of
+        the same connection as the checks. Raises CannotCheck."""
 
     # -- backing up ------------------------------------------------------------
 

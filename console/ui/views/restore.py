@@ -30,7 +30,7 @@ _OTHERS = "A backup of another database"
 def draw() -> None:
     """The page."""
     target = current_target()
-    heading("Restore", target)
+    heading("Restore", target, shows_jobs=False)
     st.markdown(
         "Puts a backup in the place of the database: all of it, or, if anything is wrong with it, "
         "nothing. The database as it is now is kept, so that you can undo it afterwards; where "

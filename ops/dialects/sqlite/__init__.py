@@ -49,7 +49,7 @@ class SQLite(Dialect):
 
     def facts(self, engine: Engine) -> DatabaseFacts:
         path = file_of(engine)
-        figures.health_details(path)  # raises in words where the file does not open
+        figures.open_once(path)
         size = backup.total_bytes(path)
         return DatabaseFacts(path.stem, self.title, sqlite3.sqlite_version, str(path), size)
 
@@ -85,8 +85,10 @@ class SQLite(Dialect):
 
         return open_context(engine, None if staged is None else Path(staged.location), deep=deep)
 
-    def health_details(self, engine: Engine) -> dict[str, object]:
-        return figures.health_details(file_of(engine))
+    def health_details(self, context: Context) -> dict[str, object]:
+        from ops.checks.sqlite import details
+
+        return details(context)
 
     def backup_notices(self, engine: Engine, workspace: Path) -> list[Notice]:
         return backup.notices(file_of(engine), workspace)

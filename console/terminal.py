@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -81,6 +81,9 @@ def tell(as_json: bool, document: Any, text: str) -> None:
     click.echo(json.dumps(document, indent=2) if as_json else text)
 
 
+_SAME: Final = "No row and no column of any table would change."
+
+
 def difference_lines(tables: list[dict[str, Any]]) -> Iterator[str]:
     """What a restore would change, a line a table."""
     changed = 0
@@ -93,4 +96,4 @@ def difference_lines(tables: list[dict[str, Any]]) -> Iterator[str]:
         if told:
             changed += 1
             yield f"{table['name']}: {', '.join(told)}"
-    yield f"{changed} of {len(tables)} tables would change." if changed else "Nothing would change."
+    yield f"{changed} of {len(tables)} tables would change." if changed else _SAME

@@ -186,7 +186,7 @@ def test_what_a_restore_would_change_is_told_and_shown_beside(
     shell: Shell, live: SQLiteDatabase
 ) -> None:
     name = Path(shell.run("backup").strip()).name
-    assert shell.run("compare", name) == "Nothing would change.\n"
+    assert shell.run("compare", name) == "No row and no column of any table would change.\n"
     live.run("DELETE FROM orders WHERE id <= 3; INSERT INTO left_hand VALUES (1)")
     live.run("DROP TABLE nothing_here")
     before = live.fingerprint()

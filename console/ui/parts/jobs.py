@@ -181,7 +181,7 @@ def _finished(job: Job, name: str, when: str) -> None:
 def _outcome(job: Job) -> str:
     result = job.result or {}
     if job.kind == "compare":
-        return "The result stands below, where the backup is chosen."
+        return "The Restore page shows the result, under the backup that is chosen there."
     if job.kind == "check":
         return "What it found stands below."
     took = duration((job.ended or 0) - (job.started or 0))
@@ -197,7 +197,7 @@ def _outcome(job: Job) -> str:
     if job.kind == "prune":
         return f"{many(len(result['deleted']), 'backup')} deleted, {size(result['freed'])} freed."
     if job.kind == "beside":
-        return f"{held} are there. Its address stands below."
+        return f"{held} are there. The Restore page shows its address."
     if job.kind == "restore" and result.get("proven"):
         return f"{held} came back, exactly as they were saved. It took {took}."
     if job.kind == "restore":

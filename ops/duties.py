@@ -10,6 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,8 +19,10 @@ from ops.errors import OpsError
 from ops.health import health_of, redis_health_of
 from ops.installation import Installation
 from ops.jobs.oversight import look_after, thin
+from ops.journal import forget_old_journals
 from ops.locks import locks_of
 from ops.runs import begin_due
+from ops.samples import take_sample
 from ops.undo import expire_undo_points
 
 log = logging.getLogger(__name__)
@@ -42,9 +45,16 @@ def _expire(home: Installation) -> None:
         expire_undo_points(target, home.folder)
 
 
+def _forget(home: Installation) -> None:
+    """What restores noted of themselves goes when it is of no more use."""
+    forget_old_journals(home.folder)
+
+
 def _look_at_health(home: Installation) -> None:
     """Counters and findings that come and go are judged by what earlier looks have seen."""
     for target in home.targets:
+        with suppress(OpsError):  # the report tells of one that does not answer
+            take_sample(home.store, target)
         health_of(home, target.name)
     redis_health_of(home)
 
@@ -53,6 +63,7 @@ DUTIES: Final[tuple[Duty, ...]] = (
     Duty("look after jobs", 5, look_after),
     Duty("forget old jobs", 3600, thin),
     Duty("give up what was kept long enough", 3600, _expire),
+    Duty("forget old restores", 24 * 3600, _forget),
     Duty("begin what the schedules have due", 30, begin_due),
     Duty("forget what was done long ago", 6 * 3600, activity.expire),
     Duty("look at health", 300, _look_at_health),

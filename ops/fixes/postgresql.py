@@ -339,7 +339,7 @@ def _done(
 
 def _may_reset_statements(engine: Engine, _subject: str) -> Obstacle | None:
     with connected(engine) as connection:
-        row = connection.exec_driver_sql(_RESET_RIGHT).mappings().one_or_none()
+        row = connection.execute(text(_RESET_RIGHT)).mappings().one_or_none()
     if row is None:
         return Obstacle("The server does not collect figures about statements.")
     if row["may"]:
@@ -364,7 +364,7 @@ WHERE e.extname = 'pg_stat_statements'
 def _reset_statements(engine: Engine, _subject: str, progress: Progress) -> str:
     progress.report(0, 1, "Starting anew")
     with working(engine) as connection:
-        command = connection.exec_driver_sql(_RESET_RIGHT).mappings().one()["command"]
+        command = connection.execute(text(_RESET_RIGHT)).mappings().one()["command"]
         run_plain(connection, command)
     return "The figures about statements start anew."
 

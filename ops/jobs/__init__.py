@@ -21,6 +21,7 @@ import psutil
 
 from ops.aftermath import follow_up
 from ops.errors import Cancelled, OpsError, Refused, Stalled
+from ops.fixes import goes_beside
 from ops.installation import Installation
 from ops.jobs import rows
 from ops.jobs.minder import JobProgress, Minder, stop_asked
@@ -67,8 +68,9 @@ def create(
         Refused: a job of this target is already waiting or running.
     """
     home.target(target)
+    beside = goes_beside(kind, params)
     for _ in range(3):
-        job_id = rows.add(home, kind, target, who, params, queued)
+        job_id = rows.add(home, kind, target, who, params, queued, beside)
         if job_id is not None:
             return job_id
         claim = rows.claim_on(home, target)
@@ -257,8 +259,8 @@ def is_alive(home: Installation, job: Job) -> bool:
     locks = locks_of(home.folder)
     if locks.is_held(lock_of(job.id)):
         return True
-    claim = rows.claim_on(home, job.target)
-    if claim is None or claim.job != job.id:
+    claim = rows.claim_of(home, job.id)
+    if claim is None:
         return False
     if job.state is State.RUNNING:
         # On this machine nobody lives without its lock; another may have lost it for a moment.

@@ -155,17 +155,27 @@ def _ended(job: Job) -> None:
     elif job.state is State.DONE and job.kind == "fix":
         draw_repair(job.result or {}, when)
     elif job.state is State.DONE:
-        st.success(f"**{name} finished {when}.** {_outcome(job)}", icon=":material/check_circle:")
-        for note in (job.result or {}).get("notes", []):
-            st.info(plain(note))
-        if proof := (job.result or {}).get("proof"):
-            draw_trial(proof, when)
+        _finished(job, name, when)
     elif job.state is State.CANCELLED:
-        st.info(f"{name} was stopped {when}. Nothing was changed.", icon=":material/cancel:")
+        left = "What was not finished was undone." if job.kind == "fix" else "Nothing was changed."
+        st.info(f"{name} was stopped {when}. {left}", icon=":material/cancel:")
     else:
         with st.container(border=True):
             st.markdown(f"**{name} did not finish** ({when}).")
             show_error(job.error or {"error": "The reason is not known.", "hint": ""})
+
+
+def _finished(job: Job, name: str, when: str) -> None:
+    """Green only where nothing that came of it speaks against it."""
+    proof = (job.result or {}).get("proof")
+    if proof and not proof["ok"]:
+        draw_trial(proof, when)
+    else:
+        st.success(f"**{name} finished {when}.** {_outcome(job)}", icon=":material/check_circle:")
+        if proof:
+            draw_trial(proof, when)
+    for note in (job.result or {}).get("notes", []):
+        st.info(plain(note))
 
 
 def _outcome(job: Job) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from urllib.parse import quote
 
 import streamlit as st
 
 from console.context import console
 from console.ui.parts.errors import guarded
 from console.ui.parts.findings import (
+    SIGNS,
     checkup,
     draw_details,
     draw_finding,
@@ -27,9 +29,15 @@ from ops import dialect_of
 from ops.checks.base import URGENCY, Finding, Level
 from ops.checkup import Checkup
 from ops.health_memory import load_history
+from ops.report import Format
 from ops.target import Target
 
 _ABOUT = {"redis": "Redis", "backups": "Backups"}
+_FORMATS = {
+    Format.HTML: "Download as a web page",
+    Format.PDF: "Download as a PDF",
+    Format.JSON: "Download as JSON",
+}
 _BOXES = {Level.NOW: st.error, Level.SOON: st.warning, Level.UNKNOWN: st.info}
 
 
@@ -41,8 +49,8 @@ def draw() -> None:
         found = checkup(target)
         _headline(found)
         job_panel(target, ("fix", "check", "backup"))
-        ask_purpose()
         _findings(target, found)
+        ask_purpose()
         _deep(target)
         with st.expander("When something counts as urgent"):
             draw_thresholds(target)
@@ -56,12 +64,15 @@ def _headline(found: Checkup) -> None:
     """The worst finding in words; figures come second."""
     whole = found.whole
     counting = [finding for finding in whole.findings if finding.aside is None]
-    worst = counting[0] if counting else None
-    if worst is None or worst.level in (Level.GOOD, Level.INFO):
-        st.success(f"**{plain(whole.headline)}**", icon=":material/check_circle:")
+    worst = counting[0].level if counting else Level.UNKNOWN
+    icon, _, urgency = SIGNS[worst]
+    if worst in (Level.GOOD, Level.INFO):
+        all_seen = all(finding.looked_at for finding in counting)
+        box, icon = (st.success, SIGNS[Level.GOOD][0]) if all_seen else (st.info, icon)
+        box(f"**{plain(whole.headline)}**", icon=icon)
     else:
-        icon, _, urgency = sign_of(worst)
-        _BOXES[worst.level](f"**{urgency}: {plain(whole.headline)}**", icon=icon)
+        told = whole.headline if worst is Level.UNKNOWN else f"{urgency}: {whole.headline}"
+        _BOXES[worst](f"**{plain(told)}**", icon=icon)
     signs = Counter(sign_of(finding) for finding in sorted(counting, key=_order))
     with st.container(horizontal=True, vertical_alignment="center"):
         st.caption(f"Score {found.score} of 100")
@@ -102,22 +113,23 @@ def _findings(target: Target, found: Checkup) -> None:
 def _draw(target: Target, about: str, finding: Finding) -> None:
     with st.container(border=True):
         draw_words(finding, about)
-        if (
-            finding.id.startswith("backups.")
-            and finding.level is Level.NOW
-            and st.button(
-                "Back up now",
-                key=f"backup-{finding.id}",
-                type="primary",
-                icon=":material/archive:",
-                disabled=is_busy(target),
-            )
-        ):
-            start_job("backup", target, {})
+        if finding.id.startswith("backups.") and finding.level is Level.NOW:
+            _back_up(target, finding)
         draw_remedies(target, finding)
         if finding.looked_at:
             offer_aside(target, finding)
         draw_details(finding)
+
+
+def _back_up(target: Target, finding: Finding) -> None:
+    if st.button(
+        "Back up now",
+        key=f"backup-{finding.id}",
+        type="primary",
+        icon=":material/archive:",
+        disabled=is_busy(target),
+    ):
+        start_job("backup", target, {})
 
 
 def _deep(target: Target) -> None:
@@ -141,6 +153,12 @@ def _deep(target: Target) -> None:
 
 def _reports(target: Target, found: Checkup) -> None:
     st.subheader("A report to hand to someone")
+    links = "".join(
+        f'<a href="/api/reports/{quote(target.name)}/{format.value}" download '
+        f'style="margin-right: 1.5rem">{word}</a>'
+        for format, word in _FORMATS.items()
+    )
+    st.html(links)
     with st.expander("All figures of this report"):
         st.json(found.as_dict(), expanded=1)
 

@@ -29,6 +29,7 @@ from ops.dialects.postgresql.contents import (
     entries_of,
     for_administrators,
     owner_options,
+    shown,
 )
 from ops.dialects.postgresql.names import oid_of, run_plain
 from ops.dialects.postgresql.sessions import application_of, attended, end_leftovers, repeated
@@ -99,7 +100,7 @@ def stage(
     if unable:
         raise PreflightRefused(
             "The backup holds what only the server's administrator may bring back: "
-            f"{', '.join(unable[:5])}.",
+            f"{shown(unable[:5])}.",
             "Ask whoever runs the server to restore it with pg_restore.",
         )
     journal.advance(Step.STAGING, live=database_of(engine), options=" ".join(options))

@@ -7,7 +7,6 @@ stderr, and only to a terminal. Exit status: 0 done, 1 not done, 2 wrong usage;
 
 from __future__ import annotations
 
-import getpass
 import logging
 import os
 import signal
@@ -23,7 +22,7 @@ import click
 from console.cli_jobs import COMMANDS
 from console.context import console
 from console.schedule_command import decision_lines, schedule
-from console.terminal import Terminal, answering, difference_lines, json_option, options, tell
+from console.terminal import Terminal, answering, difference_lines, json_option, options, tell, user
 from ops.activity import COMMAND_LINE, record
 from ops.aftermath import ASKED_FROM
 from ops.checks.base import HealthReport, Status
@@ -54,7 +53,7 @@ def _run_job(kind: str, target: Target, params: Mapping[str, Any]) -> Mapping[st
 
     home, shown = console(), Terminal()
     asked = {**params, ASKED_FROM: COMMAND_LINE}
-    job_id = jobs.create(home, kind, target.name, _user(), asked)
+    job_id = jobs.create(home, kind, target.name, user(), asked)
     signal.signal(signal.SIGINT, stop)
     try:
         return jobs.execute(home, job_id, shown)
@@ -63,14 +62,6 @@ def _run_job(kind: str, target: Target, params: Mapping[str, Any]) -> Mapping[st
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         shown.close()
-
-
-def _user() -> str:
-    """Who the operating system says is typing."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a number without a name, as in containers
-        return str(os.getuid())
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -101,7 +92,7 @@ def link() -> None:
 
         settings = console().settings
         token = make_sign_in_link_token()
-        record(console(), who=_user(), where=COMMAND_LINE, what="link")
+        record(console(), who=user(), where=COMMAND_LINE, what="link")
         click.echo(f"http://{settings.host}:{settings.port}/login?token={token}")
 
 

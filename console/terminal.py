@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import getpass
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,6 +26,14 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 def options(command: Callable[..., None]) -> Callable[..., None]:
     """The options that every command about a database has."""
     return _target_option(json_option(command))
+
+
+def user() -> str:
+    """Who the operating system says is typing."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a number without a name, as in containers
+        return str(os.getuid())
 
 
 class Terminal(Progress):

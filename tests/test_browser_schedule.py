@@ -61,7 +61,9 @@ def test_a_plan_by_one_click_changed_by_controls_and_what_it_would_delete(
     page.get_by_role("button", name="Switch off").click()
     expect(page.get_by_text("None: the schedule is switched off")).to_be_visible(timeout=SLOW)
     page.get_by_role("link", name="Overview").click()
-    expect(page.get_by_text("The schedule is switched off; switch it on")).to_be_visible(timeout=SLOW)
+    expect(page.get_by_text("The schedule is switched off; switch it on")).to_be_visible(
+        timeout=SLOW
+    )
 
 
 def _hold_what_would_be_deleted(page: Page) -> None:

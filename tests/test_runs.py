@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sqlite3
 import threading
 import time
@@ -284,7 +285,7 @@ def test_what_a_person_stops_stays_stopped(home: Installation, live: SQLiteDatab
     _chosen_long_ago(home)
     with _nobody_may_read(live):
         begin_due(home)
-        jobs.cancel(home, _wait_until_it_runs(home).id)
+        processes.of_job(_wait_until_it_runs(home).id).send_signal(signal.SIGTERM)
     (job,) = _wait_for_jobs(home, 1)
     assert job.state is State.CANCELLED
     begin_due(home, datetime.now(UTC) + timedelta(hours=1))

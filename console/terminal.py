@@ -30,6 +30,14 @@ def options(command: Callable[..., None]) -> Callable[..., None]:
     return _target_option(json_option(command))
 
 
+def user() -> str:
+    """Who the operating system says is typing."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a number without a name, as in containers
+        return str(os.getuid())
+
+
 class Terminal(Progress):
     """A progress bar on a terminal, silence in a pipe."""
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
-from ops import DataFolder, Target
+from console.cli import main
+from console.context import console
+from ops.installation import Installation
 from tests.calendars import back_up_daily
 from tests.databases import SQLiteDatabase
-from tests.test_cli import NOT_DONE, WRONG_USAGE, Shell
+from tests.test_cli import DONE, NOT_DONE, WRONG_USAGE
 
 
 @pytest.fixture
@@ -20,13 +26,28 @@ def live(tmp_path: Path) -> SQLiteDatabase:
     return database
 
 
+class Command:
+    """`ops-console` in this very process: each of its own takes seconds."""
+
+    def run(self, *arguments: str, status: int = DONE) -> str:
+        done = CliRunner().invoke(main, arguments)
+        assert done.exit_code == status, done.output
+        return done.output
+
+    def json(self, *arguments: str) -> Any:
+        return json.loads(self.run(*arguments, "--json"))
+
+
 @pytest.fixture
-def shell(tmp_path: Path, live: SQLiteDatabase) -> Shell:
-    return Shell(tmp_path, live.url)
+def shell(home: Installation) -> Iterator[Command]:
+    console.cache_clear()
+    yield Command()
+    console().store.dispose()
+    console.cache_clear()
 
 
-def test_a_schedule_is_set_shown_and_switched_off(shell: Shell) -> None:
-    assert shell.json("schedule") == {"target": "main", "plan": None, "next": []}
+def test_a_schedule_is_set_shown_and_switched_off(shell: Command) -> None:
+    assert shell.json("schedule") == {"target": "live", "plan": None, "next": []}
     asked = ("--at", "04:30", "--zone", "Europe/Berlin", "--keep", "14,8,12")
     made = shell.json("schedule", "set", *asked)
     assert made["plan"]["backup"] == "30 4 * * *"
@@ -34,12 +55,17 @@ def test_a_schedule_is_set_shown_and_switched_off(shell: Shell) -> None:
     kept = {name: made["plan"]["keep"][name] for name in ("daily", "weekly", "monthly")}
     assert kept == {"daily": 14, "weekly": 8, "monthly": 12}
     assert len(made["next"]) == 3
+    assert shell.json("schedule") == made
+
     other = shell.json("schedule", "set", "--cron", "0 */6 * * *")
     assert (other["plan"]["backup"], other["plan"]["zone"]) == ("0 */6 * * *", "Europe/Berlin")
     assert "every 6 hours" in shell.run("schedule")
     assert shell.json("schedule", "off")["next"] == []
     assert "switched off" in shell.run("schedule")
     assert len(shell.json("schedule", "on")["next"]) == 3
+    lines = shell.json("activity")
+    assert [line["what"] for line in lines] == ["schedule"] * 4
+    assert "backup every 6 hours" in lines[0]["detail"]
 
 
 @pytest.mark.parametrize(
@@ -54,7 +80,7 @@ def test_a_schedule_is_set_shown_and_switched_off(shell: Shell) -> None:
     ],
 )
 def test_what_cannot_be_set_changes_nothing(
-    shell: Shell, asked: tuple[str, ...], told: str
+    shell: Command, asked: tuple[str, ...], told: str
 ) -> None:
     said = shell.run("schedule", "set", *asked, status=NOT_DONE)
     assert told in said
@@ -62,23 +88,21 @@ def test_what_cannot_be_set_changes_nothing(
     assert shell.json("schedule")["plan"] is None
 
 
-def test_options_before_the_verb_are_not_taken_for_its_own(shell: Shell) -> None:
-    assert "behind `off`" in shell.run("schedule", "--target", "main", "off", status=WRONG_USAGE)
+def test_options_before_the_verb_are_not_taken_for_its_own(shell: Command) -> None:
+    assert "behind `off`" in shell.run("schedule", "--target", "live", "off", status=WRONG_USAGE)
 
 
 def test_prune_tells_first_asks_and_deletes(
-    shell: Shell, live: SQLiteDatabase, monkeypatch: pytest.MonkeyPatch
+    shell: Command, home: Installation, live: SQLiteDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = DataFolder(shell.folder / "data")
-    made = back_up_daily(monkeypatch, Target.parse("main", live.url), folder, 4)
+    made = back_up_daily(monkeypatch, live.target, home.folder, 4)
     assert len(shell.json("prune", "--dry-run")["backups"]) == 4
     assert "has not been chosen" in shell.run("prune", "--yes", status=NOT_DONE)
     shell.run("schedule", "set", "--keep", "2,0,0")
     told = shell.json("prune", "--dry-run")
     assert told["deleted"] == made[2:]
     assert "Add --yes" in shell.run("prune", status=NOT_DONE)
-    assert len(shell.json("list")) == 4
     done = shell.json("prune", "--yes")
     assert done["deleted"] == made[2:]
-    assert [entry["name"] for entry in shell.json("list")] == made[:2]
+    assert {path.name for path in home.folder.backups("live").glob("*.zip")} == set(made[:2])
     assert shell.json("prune", "--yes")["deleted"] == []

@@ -35,6 +35,10 @@ _PHRASES: Final[dict[str, tuple[str, str]]] = {
     "rename": ("renamed {archive} of {target}", "rename {archive} of {target}"),
     "hold": ("held {archive} of {target}", "hold {archive} of {target}"),
     "let-go": ("let go {archive} of {target}", "let go {archive} of {target}"),
+    "forget-missing": (
+        "said that missing backups of {target} are gone on purpose",
+        "say that missing backups of {target} are gone on purpose",
+    ),
     "delete-kept": (
         "deleted what was kept beside {target}",
         "delete what is kept beside {target}",
@@ -82,6 +86,7 @@ _TITLES: Final = {
     "check": "Deep look",
     "fix": "Repair",
     "let-go": "Letting go",
+    "forget-missing": "Missing backups",
     "settle": "Interrupted restore",
     "notify": "Message",
 }

@@ -71,14 +71,6 @@ def answering(as_json: bool) -> Iterator[None]:
         sys.exit(1)
 
 
-def user() -> str:
-    """Who the operating system says is typing."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a number without a name, as in some containers
-        return str(os.getuid())
-
-
 def note(home: Installation, what: str, target: str = "", detail: str = "") -> None:
     """A line of activity for what is done here and now."""
     record(home, who=user(), where=COMMAND_LINE, what=what, target=target, detail=detail)

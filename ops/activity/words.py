@@ -47,10 +47,6 @@ _PHRASES: Final[dict[str, tuple[str, str]]] = {
         "decided about an interrupted restore of {target}",
         "decide about an interrupted restore of {target}",
     ),
-    "forget-missing": (
-        "said that backups of {target} are gone on purpose",
-        "say that backups of {target} are gone on purpose",
-    ),
     "put-aside": ("put a finding about {target} aside", "put a finding about {target} aside"),
     "take-back": (
         "let a finding about {target} count again",
@@ -79,7 +75,6 @@ _TITLES: Final = {
     "delete-upload": "Removing an upload",
     "delete-backup": "Deleting a backup",
     "delete-kept": "Deleting what was kept",
-    "forget-missing": "Gone backups",
     "put-aside": "Putting aside",
     "take-back": "Taking back",
     "cancel": "Stopping a job",

@@ -8,21 +8,19 @@ from urllib.parse import quote
 import streamlit as st
 
 from console.context import console
+from console.ui.parts.cards import draw_cards
 from console.ui.parts.errors import guarded
 from console.ui.parts.findings import (
     SIGNS,
     checkup,
-    draw_details,
     draw_finding,
-    draw_words,
     forget_reports,
     is_quiet,
     sign_of,
 )
-from console.ui.parts.fixing import draw_remedies
 from console.ui.parts.heading import heading
 from console.ui.parts.jobs import is_busy, job_panel, start_job
-from console.ui.parts.judging import ask_purpose, draw_thresholds, offer_aside
+from console.ui.parts.judging import ask_purpose, draw_thresholds
 from console.ui.parts.session import current_target
 from console.ui.parts.words import ago, plain
 from ops import dialect_of
@@ -94,42 +92,18 @@ def _findings(target: Target, found: Checkup) -> None:
     told.sort(key=lambda pair: _order(pair[1]))
     loud = [pair for pair in told if not is_quiet(pair[1]) and pair[1].aside is None]
     aside = [pair for pair in told if pair[1].aside is not None]
-    for about, finding in loud:
-        _draw(target, about, finding)
+    draw_cards(target, loud)
     if not loud:
         st.markdown(":material/check_circle: Nothing here needs you.")
     if aside:
         with st.expander(f"Put aside ({len(aside)})"):
-            for about, finding in aside:
-                _draw(target, about, finding)
+            draw_cards(target, aside)
     for group in ("Database", *_ABOUT.values()):
         quiet = [finding for about, finding in told if about == group and is_quiet(finding)]
         if quiet:
             with st.expander(f"{group}: looked at and fine, or good to know ({len(quiet)})"):
                 for finding in quiet:
                     draw_finding(finding)
-
-
-def _draw(target: Target, about: str, finding: Finding) -> None:
-    with st.container(border=True):
-        draw_words(finding, about)
-        if finding.id.startswith("backups.") and finding.level is Level.NOW:
-            _back_up(target, finding)
-        draw_remedies(target, finding)
-        if finding.looked_at:
-            offer_aside(target, finding)
-        draw_details(finding)
-
-
-def _back_up(target: Target, finding: Finding) -> None:
-    if st.button(
-        "Back up now",
-        key=f"backup-{finding.id}",
-        type="primary",
-        icon=":material/archive:",
-        disabled=is_busy(target),
-    ):
-        start_job("backup", target, {})
 
 
 def _deep(target: Target) -> None:

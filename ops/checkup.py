@@ -1,18 +1,19 @@
-"""Everything about the health of one target: its database, its backups, and the Redis beside it."""
+"""Everything about the health of one target: its database, its backups, what is to come, and the
+Redis beside it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Final
 
-from ops.catalog import Catalog, CatalogEntry, EntryState
-from ops.checks.backups import BackupFact, backup_findings
+from ops.backup_health import findings_about_backups
+from ops.catalog import Catalog
 from ops.checks.base import Finding, HealthReport, Level
 from ops.health import health_of, redis_health_of, report_of
 from ops.health_settings import put_asides, with_asides
 from ops.installation import Installation
+from ops.outlook import findings_about_disks, findings_about_messages
 
 _COSTS: Final = {Level.NOW: (40, 100), Level.SOON: (8, 40), Level.UNKNOWN: (3, 15)}
 """Points that each finding of a level takes away, and how many all of them may take."""
@@ -20,17 +21,19 @@ _COSTS: Final = {Level.NOW: (40, 100), Level.SOON: (8, 40), Level.UNKNOWN: (3, 1
 
 @dataclass(frozen=True)
 class Checkup:
-    """Everything there is to say about a target: its database, its backups, and the Redis
-    beside it (None where none is set)."""
+    """Everything there is to say about a target: its database, its backups, what is to come and
+    who will hear of it, and the Redis beside it (None where none is set)."""
 
     database: HealthReport
     backups: HealthReport
+    outlook: HealthReport
     redis: HealthReport | None
 
     @property
     def reports(self) -> tuple[HealthReport, ...]:
         """The parts, in the order in which they are told."""
-        return tuple(part for part in (self.database, self.backups, self.redis) if part)
+        parts = (self.database, self.backups, self.outlook, self.redis)
+        return tuple(part for part in parts if part)
 
     @property
     def whole(self) -> HealthReport:
@@ -56,17 +59,29 @@ class Checkup:
 
 def checkup_of(home: Installation, name: str | None = None) -> Checkup:
     """Look at everything about a target. Raises Refused: there is none of that name."""
-    return Checkup(health_of(home, name), backups_health_of(home, name), redis_health_of(home))
+    return Checkup(
+        health_of(home, name),
+        backups_health_of(home, name),
+        outlook_health_of(home, name),
+        redis_health_of(home),
+    )
 
 
 def backups_health_of(home: Installation, name: str | None = None) -> HealthReport:
     """What there is to say about the kept archives of a target."""
     target = home.target(name)
-    entries = Catalog(home.folder, target.name).entries()
-    facts = [_fact(entry) for entry in entries if entry.state is not EntryState.FOREIGN]
-    found = tuple(backup_findings(facts, datetime.now(UTC)))
+    found = tuple(findings_about_backups(home, target))
     noted = with_asides(found, put_asides(home.store, target.name))
-    return report_of("backups", noted, {"backups": len(facts)})
+    kept = len(Catalog(home.folder, target.name).entries())
+    return report_of("backups", noted, {"backups": kept})
+
+
+def outlook_health_of(home: Installation, name: str | None = None) -> HealthReport:
+    """When the disks will be full, and whether anybody is told when something breaks."""
+    target = home.target(name)
+    found = [*findings_about_disks(home, target), *findings_about_messages(home)]
+    noted = with_asides(tuple(found), put_asides(home.store, target.name))
+    return report_of("outlook", noted, {})
 
 
 def score_of(findings: Iterable[Finding]) -> int:
@@ -78,15 +93,3 @@ def score_of(findings: Iterable[Finding]) -> int:
         for level, (each, most) in _COSTS.items()
     )
     return max(0, 100 - lost)
-
-
-def _fact(entry: CatalogEntry) -> BackupFact:
-    failure, tested = entry.failure, entry.tested
-    return BackupFact(
-        entry.created_at,
-        entry.size_bytes,
-        entry.manifest is not None and failure is None,
-        entry.name,
-        failure.problem if failure else "",
-        tested.at if tested and tested.passed else None,
-    )

@@ -42,6 +42,12 @@ def session_of(request: Request) -> Session:
     return session
 
 
+def address_of(request: Request) -> str:
+    """Where a request comes from. uvicorn has put there what a trusted proxy names, and only
+    that (`OPS_TRUSTED_PROXIES`)."""
+    return request.client.host if request.client else "unknown"
+
+
 def is_signed_in(request: Request) -> bool:
     """Whether the one who asks for an open path has a session all the same."""
     return request.scope[_SESSION] is not None

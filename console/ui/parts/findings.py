@@ -8,7 +8,7 @@ from console.context import console
 from console.ui.parts.words import ago, local, plain
 from ops import jobs
 from ops.checks.base import Finding, HealthReport, Level
-from ops.checkup import Checkup, backups_health_of
+from ops.checkup import Checkup, backups_health_of, outlook_health_of
 from ops.health import health_of, redis_health_of
 from ops.target import Target
 
@@ -26,8 +26,12 @@ _LEFT_OUT = (":material/visibility_off:", "gray", "Not looked at")
 def checkup(target: Target) -> Checkup:
     """All there is to say about the target, at most ten seconds old and newer than its newest
     job."""
-    database = _database_report(target.name, _newest_job(target.name))
-    return Checkup(database, backups_health_of(console(), target.name), redis_report())
+    return Checkup(
+        _database_report(target.name, _newest_job(target.name)),
+        backups_health_of(console(), target.name),
+        outlook_health_of(console(), target.name),
+        redis_report(),
+    )
 
 
 def redis_report() -> HealthReport | None:

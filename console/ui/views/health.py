@@ -30,7 +30,7 @@ from ops.health_memory import load_history
 from ops.report import Format
 from ops.target import Target
 
-_ABOUT = {"redis": "Redis", "backups": "Backups"}
+_ABOUT = {"redis": "Redis", "backups": "Backups", "outlook": "Outlook"}
 _FORMATS = {
     Format.HTML: "Download as a web page",
     Format.PDF: "Download as a PDF",
@@ -98,7 +98,7 @@ def _findings(target: Target, found: Checkup) -> None:
     if aside:
         with st.expander(f"Put aside ({len(aside)})"):
             draw_cards(target, aside)
-    for group in ("Database", "Backups", "Redis"):
+    for group in ("Database", *_ABOUT.values()):
         quiet = [finding for about, finding in told if about == group and is_quiet(finding)]
         if quiet:
             with st.expander(f"{group}: looked at and fine, or good to know ({len(quiet)})"):

@@ -5,21 +5,19 @@ from __future__ import annotations
 import streamlit as st
 
 from console.context import console
-from console.ui.parts.charts import size_trend
 from console.ui.parts.errors import guarded
 from console.ui.parts.findings import SIGNS, checkup, is_quiet
 from console.ui.parts.heading import heading
 from console.ui.parts.jobs import is_busy, job_panel, start_job
 from console.ui.parts.session import current_target
+from console.ui.parts.trends import draw_outlook
+from console.ui.parts.upcoming import next_backup
 from console.ui.parts.words import ago, count, local, plain, size
 from ops import Catalog, dialect_of
 from ops.checks.base import Level
 from ops.health import headline
 from ops.recovery import unsettled
-from ops.samples import size_samples, take_sample
 from ops.target import Target
-
-_ENOUGH_FOR_A_TREND = 3
 
 
 def draw() -> None:
@@ -27,7 +25,7 @@ def draw() -> None:
     target = current_target()
     with guarded():
         name = dialect_of(target.engine).database_name(target.engine)
-        heading(name, target)
+        heading(name, target, shows_jobs=False)
         if target.is_demo:
             _explain_demo()
         if unsettled(target, console().folder) and not is_busy(target):
@@ -38,6 +36,7 @@ def draw() -> None:
             )
         _state(target)
         _back_up(target)
+        next_backup(target)
         job_panel(target)
         _figures(target)
 
@@ -74,8 +73,6 @@ def _state(target: Target) -> None:
 def _figures(target: Target) -> None:
     entries = [e for e in Catalog(console().folder, target.name).entries() if e.manifest]
     newest = entries[0] if entries else None
-    take_sample(console().store, target)
-    samples = size_samples(console().store, target.name)
     facts = dialect_of(target.engine).facts(target.engine)
     left, middle, right = st.columns(3)
     left.metric(
@@ -87,9 +84,7 @@ def _figures(target: Target) -> None:
     middle.metric("Size", size(facts.size_bytes), border=True)
     right.metric("Kept backups", count(len(entries)), border=True)
     st.caption(plain(f"{facts.kind} {facts.server_version} · {facts.place}"))
-    if len(samples) >= _ENOUGH_FOR_A_TREND:
-        st.subheader("Size over time")
-        size_trend(samples)
+    draw_outlook(target)
 
 
 def _back_up(target: Target) -> None:

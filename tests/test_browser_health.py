@@ -71,8 +71,10 @@ def test_a_finding_is_put_aside_and_taken_back(console: RunningConsole, browser:
     page = _open(browser, console, "health")
     headline = page.get_by_text("Act now: There is no backup yet.")
     expect(headline).to_be_visible(timeout=SLOW)
-    card = page.locator("[data-testid=stVerticalBlock]", has_text="Age of the newest good backup")
-    card.get_by_role("button", name="Put aside").last.click()
+    card = page.locator(
+        "[data-testid=stVerticalBlock]", has_text="Age of the newest good backup"
+    ).last
+    card.get_by_role("button", name="Put aside").click()
     page.get_by_role("button", name="Put it aside").click()
     expect(page.get_by_text("Say why this can wait.")).to_be_visible()
     reason = page.get_by_label("Why it can wait")

@@ -17,6 +17,7 @@ from ops import activity
 from ops.errors import OpsError
 from ops.installation import Installation
 from ops.jobs.oversight import look_after, thin
+from ops.journal import forget_old_journals
 from ops.locks import locks_of
 from ops.notify import deliver_soon, forget_old
 from ops.runs import begin_due
@@ -54,10 +55,16 @@ def _expire(home: Installation) -> None:
             )
 
 
+def _forget(home: Installation) -> None:
+    """What restores noted of themselves goes when it is of no more use."""
+    forget_old_journals(home.folder)
+
+
 DUTIES: Final[tuple[Duty, ...]] = (
     Duty("look after jobs", 5, look_after),
     Duty("forget old jobs", 3600, thin),
     Duty("give up what was kept long enough", 3600, _expire),
+    Duty("forget old restores", 24 * 3600, _forget),
     Duty("deliver messages", 10, deliver_soon),
     Duty("forget old messages", 24 * 3600, forget_old),
     Duty("measure", 60, take_samples),

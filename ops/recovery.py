@@ -59,7 +59,8 @@ def settle_target(target: Target, folder: DataFolder) -> None:
     for journal in journals:
         if not journal.is_settled:
             dialect.settle(target.engine, journal)
-        if journal.verb == "undo" and journal.is_done:
+        is_in_place = journal.is_done or journal.facts.get("source_is_live")
+        if journal.verb == "undo" and is_in_place:
             for used in journals:
                 if used.id == journal.source and used.undo is not None:
                     use_up(target, used)

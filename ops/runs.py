@@ -235,22 +235,17 @@ def _settle(home: Installation, run: Run) -> None:
 
 
 def _job_of(home: Installation, run: Run) -> Job | None:
-    """The job of the run's last try, by its id, or by its moment where the id was not written.
-
-    `jobs.recent` has seen to it that a job whose process died is not called running.
-    """
-    found = jobs.recent(home, run.target, limit=_JOBS_LOOKED_AT)
+    """The job of the run's last try, by its id, or by its moment where the id was not written."""
     if run.job is not None:
-        return next((job for job in found if job.id == run.job), None)
-    ours = (job for job in found if job.who == WHO and job.kind == run.kind)
-    return next(
-        (
-            job
-            for job in ours
-            if job.params.get("scheduled") == run.moment and job.created >= run.changed
-        ),
-        None,
-    )
+        try:
+            return jobs.look(home, run.job)
+        except Refused:
+            return None
+    for job in jobs.recent(home, run.target, limit=_JOBS_LOOKED_AT):
+        is_ours = job.who == WHO and job.kind == run.kind and job.created >= run.changed
+        if is_ours and job.params.get("scheduled") == run.moment:
+            return job
+    return None
 
 
 def _try_again(

@@ -135,6 +135,13 @@ class Settings(BaseModel):
         le=3650,
         description="Days for which the Activity page remembers who did what.",
     )
+    metrics_token: SecretStr | None = Field(
+        None,
+        alias="OPS_METRICS_TOKEN",
+        min_length=16,
+        description="Opens `/metrics` for Prometheus to whoever sends it as a Bearer token, at "
+        "least 16 characters. Without it there is no such page.",
+    )
     trusted_proxies: str = Field(
         "127.0.0.1",
         alias="OPS_TRUSTED_PROXIES",

@@ -70,6 +70,7 @@ def test_every_setting_is_read() -> None:
         "OPS_NOTIFY": "json://localhost mailto://me:secret@mail.example",
         "OPS_HEARTBEAT_URL": "https://watch.example/secret",
         "OPS_ACTIVITY_DAYS": "90",
+        "OPS_METRICS_TOKEN": "sixteen or longer",
         "OPS_TRUSTED_PROXIES": "10.0.0.1,10.0.0.2",
     }
     read = load_settings(given)
@@ -115,6 +116,7 @@ def test_every_secret_may_come_from_a_file(tmp_path: Path) -> None:
         "DATABASE_URL": SQLITE,
         "REDIS_URL": "redis://h/0",
         "OPS_ADMIN_PASSWORD": " with spaces ",
+        "OPS_METRICS_TOKEN": "0123456789abcdef",
         "OPS_TARGETS__OTHER": POSTGRESQL,
         "OPS_NOTIFY": "json://localhost/hook slack://a/b/c",
         "OPS_HEARTBEAT_URL": "https://watch.example/1",

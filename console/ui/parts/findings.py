@@ -24,33 +24,20 @@ _LEFT_OUT = (":material/visibility_off:", "gray", "Not looked at")
 
 
 def checkup(target: Target) -> Checkup:
-    """All there is to say about the target, at most ten seconds old."""
+    """All there is to say about the target, at most ten seconds old and newer than its newest
+    job."""
     return Checkup(
-        database_report(target.name),
-        _backups_report(target),
+        _database_report(target.name, _newest_job(target.name)),
+        backups_health_of(console(), target.name),
         outlook_health_of(console(), target.name),
         redis_report(),
     )
 
 
-def database_report(target_name: str) -> HealthReport:
-    """The report of one database, at most ten seconds old and newer than its newest job."""
-    return _database_report(target_name, _newest_job(target_name))
-
-
 def redis_report() -> HealthReport | None:
-    """The report of Redis, likewise; None where none is set."""
+    """The report of Redis, at most ten seconds old and newer than the newest job; None where
+    none is set."""
     return _redis_report(_newest_job(None))
-
-
-def findings_about_backups(target: Target) -> list[Finding]:
-    """What there is to say about the kept archives."""
-    return list(_backups_report(target).findings)
-
-
-def findings_ahead(target: Target) -> list[Finding]:
-    """When the disks will be full, and whether anybody is told when something breaks."""
-    return list(outlook_health_of(console(), target.name).findings)
 
 
 def forget_reports() -> None:
@@ -67,10 +54,6 @@ def _database_report(target_name: str, after: str) -> HealthReport:
 @st.cache_data(ttl=10, show_spinner=False)
 def _redis_report(after: str) -> HealthReport | None:
     return redis_health_of(console())
-
-
-def _backups_report(target: Target) -> HealthReport:
-    return backups_health_of(console(), target.name)
 
 
 def _newest_job(target_name: str | None) -> str:

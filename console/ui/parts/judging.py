@@ -65,7 +65,8 @@ def ask_purpose() -> None:
 def offer_aside(target: Target, finding: Finding) -> None:
     """The button that puts a finding aside, or lets it count again."""
     if finding.aside is None:
-        if st.button("Put aside …", key=f"aside-{finding.id}", icon=":material/snooze:"):
+        key = f"aside-{finding.id}"
+        if st.button("Put aside …", key=key, icon=":material/snooze:", type="tertiary"):
             _put_aside(target, finding)
     elif st.button("Let it count again", key=f"back-{finding.id}", icon=":material/undo:"):
         with guarded():

@@ -31,7 +31,8 @@ _STATES = {
 def draw() -> None:
     """The page."""
     target = current_target()
-    heading("Connections", target)
+    heading("Connections", target, shows_jobs=False)
+    job_panel(target, ("fix",))
     with guarded():
         sessions = get_server_sessions(target.engine)
         if sessions is None:
@@ -42,7 +43,6 @@ def draw() -> None:
             )
         else:
             _server(sessions)
-            job_panel(target, ("fix",))
             draw_queues(target, complete=sessions.complete)
             draw_statements(target)
             draw_connections(target)

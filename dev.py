@@ -37,8 +37,8 @@ OLDEST_PYTHON = (3, 11)
 LOCKED = {
     "boot": ["--group", "boot"],
     "console": ["--group", "build"],
-    "pgtools": ["--group", "build", "--extra", "pgtools"],
-    "dev": ["--group", "build", "--extra", "pgtools", "--group", "dev"],
+    "pgtools": ["--group", "build", "--extra", "pgtools", "--extra", "queue"],
+    "dev": ["--group", "build", "--extra", "pgtools", "--extra", "queue", "--group", "dev"],
 }
 
 # `docker compose config` refuses to read the overlay without its passwords; any value will do.
@@ -160,7 +160,10 @@ def command_run(arguments: list[str]) -> int:
 
 def command_test(arguments: list[str]) -> int:
     prepare("dev")
-    return become(program(VENV, "python"), "-m", "pytest", *(arguments or ["tests"]))
+    # Much of a test's time is waiting for servers and browsers. A file stays with one process,
+    # so that what its tests share is started once.
+    shared = ["-n", "logical", "--dist", "loadfile", "--no-loadscope-reorder"]
+    return become(program(VENV, "python"), "-m", "pytest", *shared, *(arguments or ["tests"]))
 
 
 def command_soak(arguments: list[str]) -> int:

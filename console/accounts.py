@@ -11,6 +11,7 @@ import math
 import secrets
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,8 +19,10 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.engine import Connection
+from sqlalchemy.exc import IntegrityError
 
 from console.context import console
+from ops.activity import CONSOLE, record
 from ops.errors import OpsError, Refused
 from ops.store import accounts, sessions, sign_in_links
 
@@ -138,12 +141,13 @@ def apply_password_setting() -> None:
     if wanted is None or _is_password(wanted.get_secret_value()):
         return
     set_password(wanted.get_secret_value())
+    record(console(), who=CONSOLE, where="OPS_ADMIN_PASSWORD", what="password")
 
 
 def _ensure_admin(store: Connection) -> None:
     """The account's row; two processes may come here at the same time."""
-    row = insert(accounts).prefix_with("OR IGNORE").values(name=ADMIN, changed=time.time())
-    store.execute(row)
+    with suppress(IntegrityError), store.begin_nested():
+        store.execute(insert(accounts).values(name=ADMIN, changed=time.time()))
 
 
 def _password_hash() -> str | None:

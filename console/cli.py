@@ -11,17 +11,31 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import click
 
+from console.cli_jobs import COMMANDS
 from console.context import console
-from console.terminal import Terminal, answering, difference_lines, tell
+from console.schedule_command import decision_lines, schedule
+from console.terminal import (
+    Terminal,
+    answering,
+    difference_lines,
+    json_option,
+    note,
+    options,
+    tell,
+    user,
+)
+from ops.activity import COMMAND_LINE
+from ops.aftermath import ASKED_FROM
 from ops.checks.base import HealthReport, Status
-from ops.errors import Cancelled, NotConfirmed
+from ops.errors import Cancelled, NotConfirmed, Refused, Unavailable
 from ops.proof import Prove
 from ops.target import Target
 
@@ -32,13 +46,6 @@ HEALTH_EXIT = {
     Status.UNKNOWN: 3,
 }
 _WORST_FIRST = (Status.UNHEALTHY, Status.UNKNOWN, Status.DEGRADED, Status.HEALTHY)
-
-_target_option = click.option("--target", metavar="NAME", help="Which database; else the first.")
-_json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-
-
-def _options(command: Callable[..., None]) -> Callable[..., None]:
-    return _target_option(_json_option(command))
 
 
 def _run_job(kind: str, target: Target, params: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -54,7 +61,8 @@ def _run_job(kind: str, target: Target, params: Mapping[str, Any]) -> Mapping[st
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
     home, shown = console(), Terminal()
-    job_id = jobs.create(home, kind, target.name, "command line", params)
+    asked = {**params, ASKED_FROM: COMMAND_LINE}
+    job_id = jobs.create(home, kind, target.name, user(), asked)
     signal.signal(signal.SIGINT, stop)
     try:
         return jobs.execute(home, job_id, shown)
@@ -93,11 +101,12 @@ def link() -> None:
 
         settings = console().settings
         token = make_sign_in_link_token()
+        note(console(), "link")
         click.echo(f"http://{settings.host}:{settings.port}/login?token={token}")
 
 
 @main.command()
-@_options
+@options
 @click.option("--label", default="", help="What to call this backup.")
 @click.option(
     "--prove",
@@ -129,10 +138,16 @@ def _proof_lines(proof: Mapping[str, Any] | None) -> Iterator[str]:
     """What a test restore found, and each table that differs."""
     if proof is None:
         return
-    if proof["ok"]:
+    if proof["ok"] and proof["full"]:
         yield f"Brought back as a test: {_exact(proof['comparison'])}."
         return
-    yield f"Could not be brought back: {proof['problem']}"
+    if proof["ok"]:
+        yield (
+            f"Read to its end: {_exact(proof['comparison'])}. It was not brought to life: the "
+            "console's user may not create databases."
+        )
+        return
+    yield f"{'Could not be brought back' if proof['full'] else 'Not usable'}: {proof['problem']}"
     yield from (proof["detail"] or "").splitlines()
 
 
@@ -144,7 +159,7 @@ def _exact(comparison: list[Mapping[str, Any]]) -> str:
 
 
 @main.command()
-@_options
+@options
 @click.argument("archive")
 @click.option("--yes", is_flag=True, help="Replace the live database without asking.")
 @click.option(
@@ -173,7 +188,7 @@ def restore(
 
 
 @main.command()
-@_options
+@options
 @click.argument("archive")
 @click.option(
     "--trust-foreign", is_flag=True, help="Also read a backup that this console did not make."
@@ -189,7 +204,7 @@ def compare(target: str | None, as_json: bool, archive: str, trust_foreign: bool
 
 
 @main.command()
-@_options
+@options
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def undo(target: str | None, as_json: bool, yes: bool) -> None:
     """Put back the database as it was before the last restore."""
@@ -201,7 +216,7 @@ def undo(target: str | None, as_json: bool, yes: bool) -> None:
 
 
 @main.command()
-@_options
+@options
 @click.argument("archive")
 @click.option("--full", is_flag=True, help="Bring it back beside the live database, as a test.")
 @click.option(
@@ -231,7 +246,7 @@ def verify(
 
 
 @main.command("list")
-@_options
+@options
 def list_(target: str | None, as_json: bool) -> None:
     """List the backups, newest first."""
     with answering(as_json):
@@ -246,22 +261,90 @@ def list_(target: str | None, as_json: bool) -> None:
         tell(as_json, [e.as_dict() for e in entries], "\n".join(lines) or "No backups yet.")
 
 
-@main.command()
-@_options
-def health(target: str | None, as_json: bool) -> None:
-    """Say how the database, and Redis where it is set, are doing."""
-    with answering(as_json):
-        from ops.health import health_of, redis_health_of
+main.add_command(schedule)
 
-        redis = redis_health_of(console())
-        reports = [health_of(console(), target), *([redis] if redis else [])]
+
+@main.command()
+@options
+@click.option("--dry-run", is_flag=True, help="Say what would be deleted, and delete nothing.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def prune(target: str | None, as_json: bool, dry_run: bool, yes: bool) -> None:
+    """Delete the backups that the schedule does not keep, and say why each other one stays."""
+    with answering(as_json):
+        from ops.prune import look_ahead
+        from ops.schedule import Plan, schedule_of
+
+        home, chosen = console(), console().target(target)
+        found = schedule_of(home, chosen.name)
+        planned = look_ahead(chosen, home.folder, found.plan if found else Plan()).as_dict()
+        if dry_run or (found and not planned["deleted"]):
+            tell(as_json, planned, "\n".join(decision_lines(planned)))
+            return
+        if found:
+            _confirm(chosen, f"delete {len(planned['deleted'])} old backups", yes)
+        done = _run_job("prune", chosen, {})
+        tell(as_json, done, "\n".join(decision_lines(done)))
+
+
+@main.command()
+@options
+@click.option(
+    "--report",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write a report to hand to someone to this file: .html, .pdf or .json.",
+)
+def health(target: str | None, as_json: bool, report: Path | None) -> None:
+    """Say how the database, its backups, and Redis where it is set, are doing."""
+    with answering(as_json):
+        from ops.checkup import checkup_of
+
+        reports = checkup_of(console(), target).reports
         worst = next(s for s in _WORST_FIRST if any(r.status is s for r in reports))
         document = {"status": worst.value, "reports": [r.as_dict() for r in reports]}
         tell(as_json, document, "\n".join(_health_lines(reports)))
+        if report is not None:
+            _write_report(target, report)
         sys.exit(HEALTH_EXIT[worst])
 
 
-def _health_lines(reports: list[HealthReport]) -> Iterator[str]:
+@main.command()
+@json_option
+@click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True)
+@click.option("--search", default="", metavar="WORDS", help="Only lines with all these words.")
+def activity(as_json: bool, limit: int, search: str) -> None:
+    """Say who did what, newest first."""
+    with answering(as_json):
+        from ops.activity import Filter, entries
+        from ops.activity.words import sentence
+
+        found = entries(console(), Filter(text=search), limit=limit)
+        lines = [
+            f"{datetime.fromtimestamp(e.at, UTC):%Y-%m-%d %H:%M:%S} UTC  {e.who} ({e.where}) "
+            f"{sentence(e, '{:%Y-%m-%d %H:%M UTC}'.format)}{f': {e.detail}' if e.detail else ''}"
+            for e in found
+        ]
+        tell(as_json, [e.as_dict() for e in found], "\n".join(lines) or "Nothing yet.")
+
+
+def _write_report(target: str | None, path: Path) -> None:
+    """Raises OpsError: the file cannot be written, or its ending tells no format."""
+    from ops.report import Format, make_report, rendered
+
+    endings = [format.value for format in Format]
+    if path.suffix.removeprefix(".").lower() not in endings:
+        raise Refused(
+            f"{path.name} does not end like a report.", f"End it with .{', .'.join(endings)}."
+        )
+    content = rendered(make_report(console(), target), Format(path.suffix[1:].lower()))
+    try:
+        path.write_bytes(content)
+    except OSError as cause:
+        raise Unavailable(
+            f"The report could not be written to {path}.", "Choose another file.", str(cause)
+        ) from cause
+
+
+def _health_lines(reports: Sequence[HealthReport]) -> Iterator[str]:
     for report in reports:
         yield f"{report.backend}: {report.status.value}. {report.headline}"
         for finding in report.findings:
@@ -288,6 +371,10 @@ def _confirm(target: Target, what: str, yes: bool) -> None:
     told = click.prompt(f"This will {what}. Type the database's name ({name}) to go on", err=True)
     if told != name:
         raise NotConfirmed("The name was not the database's.", "Type it exactly.")
+
+
+for _command in COMMANDS:
+    main.add_command(_command)
 
 
 if __name__ == "__main__":

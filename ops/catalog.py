@@ -30,6 +30,7 @@ from ops.progress import SILENT, Progress
 from ops.proof import Proof, Prove
 
 LABEL_LIMIT = 200
+_NOTE = ".note.json"
 
 
 class EntryState(StrEnum):
@@ -44,7 +45,8 @@ class EntryState(StrEnum):
 class CatalogEntry:
     """One file of the catalog. `manifest` is None where it could not be read; then
     `problem` says why. `made_here` tells whether this console's seal is on it. `tested` is
-    its last test restore, `checked` the last time that its file was read back."""
+    its last test restore, `checked` the last time that its file was read back. `is_held`:
+    a person asked to keep it until they let it go."""
 
     path: Path
     size_bytes: int
@@ -57,6 +59,7 @@ class CatalogEntry:
     problem: str = ""
     tested: Proof | None = None
     checked: Proof | None = None
+    is_held: bool = False
 
     @property
     def failure(self) -> Proof | None:
@@ -85,6 +88,7 @@ class CatalogEntry:
             "problem": self.problem or None,
             "tested": self.tested.model_dump(mode="json") if self.tested else None,
             "checked": self.checked.model_dump(mode="json") if self.checked else None,
+            "held": self.is_held,
         }
 
 
@@ -148,9 +152,40 @@ class Catalog:
         else:
             self._write_note(path, tested=proof)
 
+    def hold(self, name: str) -> None:
+        """Keep an archive, whatever retention says, until `let_go`. Raises Refused."""
+        _hold_of(self.entry(name).path).touch(mode=0o600)
+        fsync_folder(self.folder)
+
+    def let_go(self, name: str) -> None:
+        """End the hold on an archive, if there is one. Raises Refused."""
+        _hold_of(self.entry(name).path).unlink(missing_ok=True)
+        fsync_folder(self.folder)
+
+    def missing(self) -> list[str]:
+        """The names of archives that were kept here and have gone, but not by `delete`."""
+        notes = self.folder.glob(f"*.zip{_NOTE}")
+        names = [note.name.removesuffix(_NOTE) for note in notes]
+        return sorted(name for name in names if not (self.folder / name).exists())
+
+    def forget_missing(self) -> None:
+        """Remove what is still known of archives that have gone."""
+        for name in self.missing():
+            _note_of(self.folder / name).unlink(missing_ok=True)
+            _hold_of(self.folder / name).unlink(missing_ok=True)
+
     def delete(self, name: str) -> None:
-        """Delete an archive and its note for good. Raises Refused."""
+        """Delete an archive and its note for good.
+
+        Raises:
+            Refused: there is none of that name, or somebody holds it.
+        """
         entry = self.entry(name)
+        if _hold_of(entry.path).exists():
+            raise Refused(
+                f"The backup {name} is held: somebody asked to keep it.",
+                "Let it go first, then delete it.",
+            )
         entry.path.unlink()
         _note_of(entry.path).unlink(missing_ok=True)
         fsync_folder(self.folder)
@@ -178,6 +213,7 @@ class Catalog:
                 problem=problem,
                 tested=note.tested,
                 checked=note.checked,
+                is_held=_hold_of(path).exists(),
             )
         created = manifest.created_at
         return CatalogEntry(
@@ -191,6 +227,7 @@ class Catalog:
             note.sha256,
             tested=note.tested,
             checked=note.checked,
+            is_held=_hold_of(path).exists(),
         )
 
     def _write_note(self, path: Path, **values: str | Proof | None) -> None:
@@ -244,7 +281,12 @@ def _manifest_of(path: Path, _changed_ns: int, _size: int) -> Manifest:
 
 
 def _note_of(path: Path) -> Path:
-    return path.with_name(path.name + ".note.json")
+    return path.with_name(path.name + _NOTE)
+
+
+def _hold_of(path: Path) -> Path:
+    """The file whose being there holds an archive: no write of a note can undo it."""
+    return path.with_name(path.name + ".held")
 
 
 def _read_note(path: Path) -> _Note:

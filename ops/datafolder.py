@@ -10,8 +10,12 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ops.errors import DiskFull, SettingsError
+
+if TYPE_CHECKING:
+    from ops.named_locks import Locks
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -25,6 +29,8 @@ class DataFolder:
 
     def __init__(self, root: Path) -> None:
         self.root = root.expanduser().resolve()
+        self.shared_locks: Locks | None = None
+        """Where locks hold between machines; None where this machine works alone."""
         try:
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.root):

@@ -10,20 +10,28 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
+from ops import activity, jobs
 from ops.errors import OpsError
-from ops.health import health_of, redis_health_of
 from ops.installation import Installation
-from ops.locks import held
-from ops.samples import take_sample
+from ops.jobs.oversight import look_after, thin
+from ops.journal import forget_old_journals
+from ops.locks import locks_of
+from ops.notify import deliver_soon, forget_old
+from ops.runs import begin_due
+from ops.samples import take_samples
+from ops.samples import thin as thin_samples
 from ops.undo import expire_undo_points
+from ops.watch import look
 
 log = logging.getLogger(__name__)
 
-_TICK_SECONDS: Final = 5.0
+_TICK_SECONDS: Final = 1.0
+_NIGHT: Final = (1, 5)
+"""Hours of the local clock between which whole databases are read."""
+_DEEP_EVERY_SECONDS: Final = 20 * 3600
 
 
 @dataclass(frozen=True)
@@ -38,21 +46,49 @@ class Duty:
 def _expire(home: Installation) -> None:
     """Databases that are kept for going back, or to be looked at, go when their time is up."""
     for target in home.targets:
-        expire_undo_points(target, home.folder)
+        for point in expire_undo_points(target, home.folder):
+            activity.record(
+                home,
+                who=activity.CONSOLE,
+                where=activity.CONSOLE,
+                what="delete-kept",
+                target=target.name,
+                archive=point.source,
+                detail=f"its time was up; {point.location}",
+            )
 
 
-def _look_at_health(home: Installation) -> None:
-    """Counters and findings that come and go are judged by what earlier looks have seen."""
+def _forget(home: Installation) -> None:
+    """What restores noted of themselves goes when it is of no more use."""
+    forget_old_journals(home.folder)
+
+
+def _look_deep(home: Installation) -> None:
+    """At night the deep checks of each target, one target after the other."""
+    if not _NIGHT[0] <= time.localtime().tm_hour < _NIGHT[1]:
+        return
+    if any(job.is_active for job in jobs.recent(home)):
+        return
     for target in home.targets:
-        with suppress(OpsError):  # the report tells of one that does not answer
-            take_sample(home.store, target)
-        health_of(home, target.name)
-    redis_health_of(home)
+        looks = [job for job in jobs.recent(home, target.name, limit=50) if job.kind == "check"]
+        if not looks or time.time() - looks[0].created > _DEEP_EVERY_SECONDS:
+            jobs.start(home, "check", target.name, activity.CONSOLE, {})
+            return
 
 
 DUTIES: Final[tuple[Duty, ...]] = (
+    Duty("look after jobs", 5, look_after),
+    Duty("forget old jobs", 3600, thin),
     Duty("give up what was kept long enough", 3600, _expire),
-    Duty("look at health", 300, _look_at_health),
+    Duty("forget old restores", 24 * 3600, _forget),
+    Duty("deliver messages", 10, deliver_soon),
+    Duty("forget old messages", 24 * 3600, forget_old),
+    Duty("measure", 60, take_samples),
+    Duty("keep fewer of the old figures", 6 * 3600, lambda home: thin_samples(home.store)),
+    Duty("begin what the schedules have due", 30, begin_due),
+    Duty("forget what was done long ago", 6 * 3600, activity.expire),
+    Duty("look at health", 300, look),
+    Duty("look deep into health", 600, _look_deep),
 )
 
 
@@ -62,7 +98,7 @@ def keep_doing(
     """Do the duties until `stop` is set; wait while another console does them."""
     while not stop.is_set():
         try:
-            with held(home.folder.locks / "duties.lock"):
+            with locks_of(home.folder).held("duties"):
                 _do_until(home, stop, duties)
         except BlockingIOError:
             stop.wait(_TICK_SECONDS)

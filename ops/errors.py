@@ -12,9 +12,11 @@
     │   ├── NotConfirmed          needs a yes that was not given
     │   └── Busy                  something else is at work on the same database
     ├── ToolFailed                pg_dump or a sibling ended with an error
+    │   └── ToolCrashed           or by a signal
     ├── MismatchFound             what was staged is not what the manifest promises
     ├── NeedsHuman                a state that no rule covers: touched nothing, asks
     └── Cancelled                 a person asked to stop
+        └── Stalled               nobody asked, but nothing moved any more
 
 `message` is for the person, `hint` is the next step, `detail` is the technical
 cause: it goes to the log and into the fold, never into the first line. Secrets
@@ -96,6 +98,10 @@ class ToolFailed(OpsError):
     """An external program (pg_dump, pg_restore) did not end well."""
 
 
+class ToolCrashed(ToolFailed):
+    """An external program was ended by a signal: its own fault, or a limit."""
+
+
 class MismatchFound(Refused):
     """The staged database does not hold what its manifest promises."""
 
@@ -109,3 +115,11 @@ class Cancelled(OpsError):
 
     def __init__(self, message: str = "The work was cancelled.") -> None:
         super().__init__(message, "You can start it again at any time.")
+
+
+class Stalled(Cancelled):
+    """The work had stopped moving, so it was ended."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.hint = "Look whether the database and the disk answer, then start it again."

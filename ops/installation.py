@@ -10,8 +10,9 @@ from sqlalchemy import Engine
 from ops.datafolder import DataFolder
 from ops.demo import make_demo_shop
 from ops.errors import Refused
+from ops.locks import locks_in
 from ops.settings import Settings, load_settings
-from ops.store import open_store
+from ops.store import open_shared_store, open_store
 from ops.target import Target
 
 
@@ -30,6 +31,7 @@ class Installation:
 
         Raises:
             SettingsError: it cannot start as it is configured.
+            Unavailable: the store that it shares with others does not answer.
         """
         settings = settings or load_settings()
         targets = tuple(settings.all_targets())
@@ -39,7 +41,11 @@ class Installation:
         for target in targets:
             if target.is_demo:
                 make_demo_shop(target.engine)
-        return cls(settings, folder, open_store(folder.store_path), targets)
+        if settings.store_url is None:
+            return cls(settings, folder, open_store(folder.store_path), targets)
+        store = open_shared_store(settings.store_url.get_secret_value())
+        folder.shared_locks = locks_in(folder, store)
+        return cls(settings, folder, store, targets)
 
     def target(self, name: str | None) -> Target:
         """The target of that name; without a name, the only or first one.

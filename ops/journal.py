@@ -11,14 +11,18 @@ it announces (draft, fsync, rename, fsync of the folder).
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from hashlib import file_digest
 from pathlib import Path
 from secrets import token_hex
 
 from ops.datafolder import DataFolder, disk_in_words, replace_durably
 from ops.errors import NeedsHuman
+
+log = logging.getLogger(__name__)
 
 Fact = str | int
 
@@ -36,6 +40,7 @@ class Step(StrEnum):
     CLOSED = "closed by a person"
 
 
+KEPT_DAYS = 30
 SETTLED = (Step.DONE, Step.ROLLED_BACK, Step.CLOSED)
 
 
@@ -44,8 +49,8 @@ class Journal:
     """One restore or undo of one target.
 
     `facts` are the dialect's own: names, oids, cookies by which it knows what it finds.
-    `undo` is what is kept beside the live database (`location`, `size_bytes`): the former
-    live one, or for the verb "beside" the one to look at.
+    `undo` is what is kept beside the live database (`location`, `size_bytes`, and of a file
+    `sha256`): the former live one, or for the verb "beside" the one to look at.
     """
 
     path: Path
@@ -95,8 +100,19 @@ class Journal:
         self.undo_until = (datetime.now(UTC) + timedelta(days=days)).isoformat(timespec="seconds")
 
     def keep_undo_file(self, file: Path) -> None:
-        """Note the safety copy in `file` as the undo point, for the days this restore asked."""
-        self.keep_undo(str(file), file.stat().st_size, int(self.facts["undo_days"]))
+        """Note the safety copy in `file` as the undo point, for the days this restore asked,
+        with its SHA-256: it is read once, about a second for each GiB. Where it is gone, there
+        is nothing to go back to."""
+        try:
+            with file.open("rb") as copy:
+                digest = file_digest(copy, "sha256").hexdigest()
+                size = copy.tell()
+        except FileNotFoundError:
+            log.error("the safety copy %s of the restore %s is gone", file, self.id)
+            return
+        self.keep_undo(str(file), size, int(self.facts["undo_days"]))
+        assert self.undo is not None
+        self.undo["sha256"] = digest
 
     def forget_undo(self) -> None:
         """Durably note that the undo point is used up or deleted."""
@@ -141,6 +157,20 @@ def journals_of(folder: DataFolder, target: str) -> list[Journal]:
     found = [_read_or_ask(path) for path in folder.journals.glob("*.json")]
     mine = [journal for journal in found if journal.target == target]
     return sorted(mine, key=lambda journal: journal.id, reverse=True)
+
+
+def forget_old_journals(folder: DataFolder, days: int = KEPT_DAYS) -> None:
+    """Delete the journals of all targets that are settled, keep nothing to go back to, and ended
+    more than `days` days ago. Damaged ones stay: a person must look at them."""
+    oldest = datetime.now(UTC) - timedelta(days=days)
+    for path in folder.journals.glob("*.json"):
+        try:
+            journal = Journal.read(path)
+        except (ValueError, TypeError, KeyError, FileNotFoundError):
+            continue
+        ended = journal.ended_at and datetime.fromisoformat(journal.ended_at)
+        if journal.is_settled and journal.undo is None and ended and ended < oldest:
+            path.unlink(missing_ok=True)
 
 
 def _read_or_ask(path: Path) -> Journal:

@@ -1,17 +1,36 @@
-"""Locks between processes, freed by the system when their owner dies."""
+"""Which locks an installation has, and the one that guards a target."""
 
 from __future__ import annotations
 
-import fcntl
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from hashlib import sha256
-from pathlib import Path
+from typing import Final
+
+from sqlalchemy import Engine
 
 from ops.datafolder import DataFolder, safe_name
 from ops.dialects import dialect_of
 from ops.errors import Busy
+from ops.named_locks import AdvisoryLocks, FileLocks, Locks, held, is_held
 from ops.target import Target
+
+__all__ = ["held", "is_held", "locks_in", "locks_of", "target_lock"]
+
+_SHARED: Final = {"postgresql": AdvisoryLocks}
+"""Kinds of store whose locks hold between machines."""
+
+
+def locks_in(folder: DataFolder, store: Engine) -> Locks:
+    """The locks of those who share a store; files where that kind of store has none."""
+    files = FileLocks(folder.locks)
+    kind = _SHARED.get(store.dialect.name)
+    return files if kind is None else kind(store, files)
+
+
+def locks_of(folder: DataFolder) -> Locks:
+    """The locks of an installation, by its data folder."""
+    return folder.shared_locks or FileLocks(folder.locks)
 
 
 @contextmanager
@@ -22,35 +41,15 @@ def target_lock(folder: DataFolder, target: Target) -> Iterator[None]:
     """
     identity = dialect_of(target.engine).identity(target.engine)
     place = sha256(identity.encode(errors="surrogateescape")).hexdigest()[:32]
-    with ExitStack() as locks:
+    locks = locks_of(folder)
+    with ExitStack() as hold:
         for name in (f"target-{safe_name(target.name)}", f"database-{place}"):
             try:
-                locks.enter_context(held(folder.locks / f"{name}.lock"))
+                hold.enter_context(locks.held(name))
             except BlockingIOError:
                 raise Busy(
                     f"Another backup or restore of {target.name!r} is running, perhaps under "
                     "another name of the same database.",
                     "Wait until it has finished, then try again.",
                 ) from None
-        yield
-
-
-def is_held(path: Path) -> bool:
-    """Whether a living process holds the lock file at `path`."""
-    try:
-        with held(path):
-            return False
-    except BlockingIOError:
-        return True
-
-
-@contextmanager
-def held(path: Path) -> Iterator[None]:
-    """Hold the lock file at `path` while the work goes on.
-
-    Raises:
-        BlockingIOError: somebody else holds it; this waits for nobody.
-    """
-    with path.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield

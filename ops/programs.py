@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import io
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -13,13 +14,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO, Final
 
-from ops.errors import ToolFailed
+from ops.errors import ToolCrashed, ToolFailed
 from ops.target import redact
+
+Limits = Mapping[int, int]
+"""How much a program may take: a `resource.RLIMIT_…` and its value; heeded on Linux."""
 
 _GRACE_SECONDS: Final = 3.0
 _PR_SET_PDEATHSIG: Final = 1
+_LIBC: Final = ctypes.CDLL(None) if sys.platform == "linux" else None
+"""Loaded beforehand: between fork and exec, beside other threads, as little as can be is done."""
 
 
 def run(
@@ -28,8 +35,11 @@ def run(
     env: Mapping[str, str],
     watch: Callable[[], None],
     every: float = 0.5,
+    limits: Limits = MappingProxyType({}),
+    output: IO[bytes] | None = None,
 ) -> None:
-    """Run `command` to its end; `watch` is called every `every` seconds meanwhile.
+    """Run `command` to its end; `watch` is called every `every` seconds meanwhile. What it prints
+    goes to the file `output`, else nowhere.
 
     What `watch` raises (Cancelled) ends the program first: SIGTERM, then SIGKILL after
     3 seconds. On Linux the program is killed when this process dies.
@@ -37,9 +47,10 @@ def run(
     Raises:
         ToolFailed: it could not be started, or its exit status is not 0. Only the exit
             status counts: error texts are in the server's language.
+        ToolCrashed: a signal ended it, such as that of a limit.
     """
     with tempfile.TemporaryFile() as errors:
-        process = _started(command, env, subprocess.DEVNULL, errors)
+        process = started(command, env, output or subprocess.DEVNULL, errors, limits)
         try:
             _wait(process, watch, every)
         except BaseException:
@@ -50,7 +61,10 @@ def run(
 
 @contextmanager
 def output_of(
-    command: Sequence[str | Path], *, env: Mapping[str, str]
+    command: Sequence[str | Path],
+    *,
+    env: Mapping[str, str],
+    limits: Limits = MappingProxyType({}),
 ) -> Iterator[io.BufferedIOBase]:
     """What `command` prints, to be read to its end while it runs.
 
@@ -60,7 +74,7 @@ def output_of(
         ToolFailed: it could not be started, or its exit status is not 0.
     """
     with tempfile.TemporaryFile() as errors:
-        process = _started(command, env, subprocess.PIPE, errors)
+        process = started(command, env, subprocess.PIPE, errors, limits)
         assert isinstance(process.stdout, io.BufferedIOBase)
         try:
             with process.stdout:
@@ -72,17 +86,25 @@ def output_of(
         _check(process, command, errors)
 
 
-def _started(
-    command: Sequence[str | Path], env: Mapping[str, str], output: int, errors: IO[bytes]
+def started(
+    command: Sequence[str | Path],
+    env: Mapping[str, str],
+    output: IO[bytes] | int,
+    errors: IO[bytes],
+    limits: Limits = MappingProxyType({}),
+    *,
+    input: int = subprocess.DEVNULL,
 ) -> subprocess.Popen[bytes]:
+    """The program under way, which on Linux is killed when this process dies; whoever calls it
+    must see to its end. Raises ToolFailed where it could not be started."""
     try:
         return subprocess.Popen(
             [str(part) for part in command],
             env=dict(env),
-            stdin=subprocess.DEVNULL,
+            stdin=input,
             stdout=output,
             stderr=errors,
-            preexec_fn=partial(_die_with_parent, os.getpid()) if sys.platform == "linux" else None,
+            preexec_fn=partial(_begin, os.getpid(), limits) if sys.platform == "linux" else None,
         )
     except OSError as cause:
         name = Path(command[0]).name
@@ -92,6 +114,11 @@ def _started(
 def _check(
     process: subprocess.Popen[bytes], command: Sequence[str | Path], errors: IO[bytes]
 ) -> None:
+    if process.returncode < 0:
+        raise ToolCrashed(
+            f"{Path(command[0]).name} crashed, or took more than it may.",
+            detail=f"signal {-process.returncode}\n{_last_lines(errors.fileno())}",
+        )
     if process.returncode != 0:
         raise ToolFailed(
             f"{Path(command[0]).name} ended with an error.",
@@ -117,10 +144,16 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _die_with_parent(parent: int) -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+def _begin(parent: int, limits: Limits) -> None:
+    """In the new process, before its program: it has limits, and dies with us."""
+    assert _LIBC is not None
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)  # it died before the line above could ask for the signal
+    for kind, most in limits.items():
+        _, allowed = resource.getrlimit(kind)
+        most = most if allowed == resource.RLIM_INFINITY else min(most, allowed)
+        resource.setrlimit(kind, (most, most))
 
 
 def _last_lines(handle: int, limit: int = 4000) -> str:

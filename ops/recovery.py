@@ -14,7 +14,7 @@ from ops.installation import Installation
 from ops.journal import Journal, journals_of
 from ops.locks import target_lock
 from ops.target import Target
-from ops.undo import expire_undo_points, use_up
+from ops.undo import use_up
 
 log = logging.getLogger(__name__)
 
@@ -23,19 +23,24 @@ def settle_all(home: Installation) -> None:
     """Settle every target. What cannot be settled now is logged; it is tried again before
     the next restore, and `unsettled` tells pages of it."""
     for target in home.targets:
-        try:
-            with target_lock(home.folder, target):
-                home.folder.clear_workspaces(target.name)
-                Catalog(home.folder, target.name).remove_drafts()
-                settle_target(target, home.folder)
-            expire_undo_points(target, home.folder)
-        except Busy:
-            continue  # a living process is at work on it, which is no leftover
-        except OpsError as error:
-            log.error("%s: %s %s %s", target.name, error.message, error.hint, error.detail)
-        except Exception:
-            # One target must not keep the console from starting for all others.
-            log.exception("%s could not be settled", target.name)
+        settle_one(home, target)
+
+
+def settle_one(home: Installation, target: Target) -> bool:
+    """Settle one target, as far as can be; False where a living process is at work on it."""
+    try:
+        with target_lock(home.folder, target):
+            home.folder.clear_workspaces(target.name)
+            Catalog(home.folder, target.name).remove_drafts()
+            settle_target(target, home.folder)
+    except Busy:
+        return False  # that is no leftover
+    except OpsError as error:
+        log.error("%s: %s %s %s", target.name, error.message, error.hint, error.detail)
+    except Exception:
+        # One target must not keep the console from starting for all others.
+        log.exception("%s could not be settled", target.name)
+    return True
 
 
 def unsettled(target: Target, folder: DataFolder) -> bool:
@@ -54,7 +59,8 @@ def settle_target(target: Target, folder: DataFolder) -> None:
     for journal in journals:
         if not journal.is_settled:
             dialect.settle(target.engine, journal)
-        if journal.verb == "undo" and journal.is_done:
+        is_in_place = journal.is_done or journal.facts.get("source_is_live")
+        if journal.verb == "undo" and is_in_place:
             for used in journals:
                 if used.id == journal.source and used.undo is not None:
                     use_up(target, used)

@@ -24,7 +24,7 @@ from ops.progress import SILENT, Progress
 from ops.recovery import roll_back, settle_target
 from ops.staging import admit, bring_to_life, count_and_compare
 from ops.target import Target
-from ops.undo import BESIDE, UNDO_DAYS, UndoPoint, point_of, use_up
+from ops.undo import BESIDE, UNDO_DAYS, UndoPoint, point_of, unharmed_former, use_up
 
 NO_PROOF = (
     "This backup is of an older format that carries no checksum and no row counts, "
@@ -84,16 +84,8 @@ def restore_backup(
             staging = progress.within(0, 0.7)
             return bring_to_life(target, archive, folder, workspace, journal, staging)
 
-        return _put_in_place(
-            target,
-            folder,
-            "restore",
-            archive_path.name,
-            undo_days,
-            progress,
-            make_ready,
-            archive.manifest,
-        )
+        order = _Order("restore", archive_path.name, undo_days, make_ready, archive.manifest)
+        return _put_in_place(target, folder, order, progress)
 
 
 def undo_restore(
@@ -107,69 +99,103 @@ def undo_restore(
     """Put an undo point back, by default the newest; what is live is kept in its turn.
 
     Raises:
-        Refused: there is none.
+        Refused: there is none, or it is not as it was when it was kept.
         Busy, Unavailable, Cancelled: live is exactly as before.
     """
     with target_lock(folder, target):
         settle_target(target, folder)
-        kept = [
-            j for j in journals_of(folder, target.name) if j.undo is not None and j.verb != BESIDE
-        ]
-        chosen = next((j for j in kept if point in (None, j.id)), None)
-        if chosen is None or chosen.undo is None:
-            raise Refused(
-                f"There is nothing to undo for {target.name!r}.",
-                "A restore can be undone as long as its undo point is kept.",
-            )
-        former = Replacement(str(chosen.undo["location"]), int(chosen.undo["size_bytes"]))
-        result = _put_in_place(
-            target, folder, "undo", chosen.id, undo_days, progress, lambda _journal: former, None
-        )
+        chosen = _point_to_undo(target, folder, point)
+        former = unharmed_former(chosen, progress.within(0, 0.3))
+        order = _Order("undo", chosen.id, undo_days, lambda _journal: former, None)
+        result = _put_in_place(target, folder, order, progress.within(0.3, 1))
         use_up(target, chosen)
         return result
 
 
-def _put_in_place(
-    target: Target,
-    folder: DataFolder,
-    verb: str,
-    source: str,
-    undo_days: int,
-    progress: Progress,
-    make_ready: Callable[[Journal], Replacement],
-    manifest: Manifest | None,
-) -> RestoreResult:
+def _point_to_undo(target: Target, folder: DataFolder, point: str | None) -> Journal:
+    """The journal that keeps the undo point of that id, or the newest. Raises Refused."""
+    for journal in journals_of(folder, target.name):
+        if journal.undo is not None and journal.verb != BESIDE and point in (None, journal.id):
+            return journal
+    raise Refused(
+        f"There is nothing to undo for {target.name!r}.",
+        "A restore can be undone as long as its undo point is kept.",
+    )
+
+
+@dataclass(frozen=True)
+class _Order:
+    """What is to be put in the place of the live database, and how it is made ready. The
+    manifest is None where there is nothing to compare it with."""
+
+    verb: str
+    source: str
+    undo_days: int
+    make_ready: Callable[[Journal], Replacement]
+    manifest: Manifest | None
+
+
+class _Attempt:
     """Make ready, prove, swap, keep: with the journal written before each step."""
-    engine, started = target.engine, time.monotonic()
-    dialect = dialect_of(engine)
-    journal = Journal.begin(folder, target.name, dialect.backend, verb, source)
-    journal.facts.update(undo_days=undo_days, keep_in=str(folder.undo(target.name)))
-    replacement: Replacement | None = None
-    tables: tuple[TableRows, ...] = ()
-    try:
-        replacement = make_ready(journal)
+
+    def __init__(self, target: Target, journal: Journal, order: _Order) -> None:
+        self._target = target
+        self._journal = journal
+        self._order = order
+        self.replacement: Replacement | None = None
+        self.tables: tuple[TableRows, ...] = ()
+
+    def run(self, progress: Progress) -> None:
+        """Afterwards the journal is done."""
+        target, journal, manifest = self._target, self._journal, self._order.manifest
+        self.replacement = self._order.make_ready(journal)
         journal.advance(Step.STAGED)
         if manifest is not None:
             comparing = progress.within(0.7, 0.75)
-            tables, _ = count_and_compare(target, replacement, manifest, comparing)
+            self.tables, _ = count_and_compare(target, self.replacement, manifest, comparing)
         journal.advance(Step.VERIFIED)
-        former = dialect.swap(engine, replacement, journal, progress.within(0.75, 1))
+        dialect, swapping = dialect_of(target.engine), progress.within(0.75, 1)
+        former = dialect.swap(target.engine, self.replacement, journal, swapping)
         if former is not None:
-            journal.keep_undo(former.location, former.size_bytes, undo_days)
+            self._keep(former)
         journal.advance(Step.DONE)
+
+    def _keep(self, former: Replacement) -> None:
+        if Path(former.location).is_absolute():
+            self._journal.keep_undo_file(Path(former.location))
+        else:
+            self._journal.keep_undo(former.location, former.size_bytes, self._order.undo_days)
+
+
+def _put_in_place(
+    target: Target, folder: DataFolder, order: _Order, progress: Progress
+) -> RestoreResult:
+    """Carry out the order; after an error live is exactly as before, or the order is done."""
+    started, dialect = time.monotonic(), dialect_of(target.engine)
+    journal = Journal.begin(folder, target.name, dialect.backend, order.verb, order.source)
+    journal.facts.update(undo_days=order.undo_days, keep_in=str(folder.undo(target.name)))
+    attempt = _Attempt(target, journal, order)
+    try:
+        attempt.run(progress)
     except BaseException as error:
-        if not _is_done_after_all(dialect, target, journal, replacement):
+        if not _is_done_after_all(dialect, target, journal, attempt.replacement):
             if isinstance(error, OpsError):
                 error.say_nothing_changed()
             raise
         if isinstance(error, NeedsHuman):
             raise  # it is in place, and something about it is wrong
-    proven = manifest is not None and manifest.has_proof
-    notes = replacement.notes if replacement else ()
-    if manifest is not None and not proven:
+    proven = order.manifest is not None and order.manifest.has_proof
+    notes = attempt.replacement.notes if attempt.replacement else ()
+    if order.manifest is not None and not proven:
         notes = (*notes, NO_PROOF)
     return RestoreResult(
-        target.name, source, tables, proven, notes, point_of(journal), time.monotonic() - started
+        target.name,
+        order.source,
+        attempt.tables,
+        proven,
+        notes,
+        point_of(journal),
+        time.monotonic() - started,
     )
 
 

@@ -10,6 +10,8 @@ import difflib
 import os
 import re
 from collections.abc import Mapping
+from enum import StrEnum
+from importlib.util import find_spec
 from pathlib import Path
 
 from dotenv import dotenv_values
@@ -17,11 +19,19 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 
 from ops.errors import SettingsError
 from ops.proof import Prove
+from ops.store import ACTIVITY_DAYS_LEAST
 from ops.target import Target
 
 TARGET_PREFIX = "OPS_TARGETS__"
 _TARGET_NAME = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?")
 """A name is a folder's name, too: no two names may become the same folder."""
+
+
+class Queue(StrEnum):
+    """By which way work gets to those who do it."""
+
+    NONE = "none"
+    REDIS = "redis"
 
 
 class Settings(BaseModel):
@@ -94,6 +104,44 @@ class Settings(BaseModel):
         alias="OPS_CHECKSUMS",
         description="Whether backups hold checksums of every table's content (`true` or `false`).",
     )
+    store_url: SecretStr | None = Field(
+        None,
+        alias="OPS_STORE_URL",
+        description="Where several consoles and workers share one memory, as an SQLAlchemy URL of "
+        "a PostgreSQL database of its own. Without it, a file in the data folder.",
+    )
+    queue: Queue = Field(
+        Queue.NONE,
+        alias="OPS_QUEUE",
+        description="Who does the work: `none` (this machine) or `redis` (`ops-console worker`, "
+        "by way of the Redis of REDIS_URL).",
+    )
+    notify: SecretStr | None = Field(
+        None,
+        alias="OPS_NOTIFY",
+        description="Who is told when something fails, and when it is well again: addresses as "
+        "Apprise writes them (mailto://, slack://, json:// and many more), separated by spaces.",
+    )
+    heartbeat_url: SecretStr | None = Field(
+        None,
+        alias="OPS_HEARTBEAT_URL",
+        description="A web address that is asked for after each good scheduled backup, so that "
+        "a watchdog misses it when none comes.",
+    )
+    activity_days: int = Field(
+        400,
+        alias="OPS_ACTIVITY_DAYS",
+        ge=ACTIVITY_DAYS_LEAST,
+        le=3650,
+        description="Days for which the Activity page remembers who did what.",
+    )
+    metrics_token: SecretStr | None = Field(
+        None,
+        alias="OPS_METRICS_TOKEN",
+        min_length=16,
+        description="Opens `/metrics` for Prometheus to whoever sends it as a Bearer token, at "
+        "least 16 characters. Without it there is no such page.",
+    )
     trusted_proxies: str = Field(
         "127.0.0.1",
         alias="OPS_TRUSTED_PROXIES",
@@ -109,6 +157,21 @@ class Settings(BaseModel):
                 raise ValueError(f"{name!r} is not a name: use up to 40 letters, digits, - and _")
         return targets
 
+    @field_validator("notify")
+    @classmethod
+    def _are_addresses(cls, notify: SecretStr | None) -> SecretStr | None:
+        for place, address in enumerate(notify.get_secret_value().split() if notify else [], 1):
+            if not re.match(r"[A-Za-z0-9]+://", address):
+                raise ValueError(f"address no. {place} does not begin like mailto:// or slack://")
+        return notify
+
+    @field_validator("heartbeat_url")
+    @classmethod
+    def _is_web_address(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None and not re.match(r"https?://[^/\s]", url.get_secret_value()):
+            raise ValueError("it does not begin with http:// or https://")
+        return url
+
     @field_validator("pg_bin")
     @classmethod
     def _is_folder(cls, folder: Path | None) -> Path | None:
@@ -123,6 +186,13 @@ class Settings(BaseModel):
             SettingsError: an address is not a URL of a known kind.
         """
         found = []
+        if self.queue is Queue.REDIS and self.redis_url is None:
+            raise SettingsError("OPS_QUEUE is redis, but REDIS_URL does not say where it is.")
+        if self.queue is Queue.REDIS and find_spec("rq") is None:
+            raise SettingsError(
+                "OPS_QUEUE is redis, but the Python package rq is not installed.",
+                "Install it with: pip install 'ops-console[queue]'",
+            )
         if self.database_url is not None and "main" in self.targets:
             raise SettingsError(
                 "OPS_TARGETS__MAIN cannot stand beside DATABASE_URL, whose database is called main."

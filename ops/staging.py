@@ -46,9 +46,15 @@ def check_kind(dialect: Dialect, archive: Archive) -> None:
 
 
 def admit(
-    target: Target, archive_path: Path, folder: DataFolder, workspace: Path, *, trust_foreign: bool
+    target: Target,
+    archive_path: Path,
+    folder: DataFolder,
+    workspace: Path,
+    *,
+    trust_foreign: bool,
+    verb: str = "restore",
 ) -> Archive:
-    """The archive, once nothing speaks against bringing it to life here.
+    """The archive, once nothing speaks against bringing it to life here, for what `verb` says.
 
     Raises BadArchive, NotConfirmed, PreflightRefused, Unavailable.
     """
@@ -65,6 +71,8 @@ def admit(
     refuse_if_told(
         dialect.restore_notices(target.engine, archive.manifest, workspace, foreign=foreign)
     )
+    if foreign:
+        refuse_if_told(dialect.foreign_notices(target.engine, verb))
     return archive
 
 
@@ -128,7 +136,9 @@ def staged_archive(
     backend = dialect_of(target.engine).backend
     with target_lock(folder, target), folder.workspace(target.name, verb) as workspace:
         settle_target(target, folder)
-        archive = admit(target, archive_path, folder, workspace, trust_foreign=trust_foreign)
+        archive = admit(
+            target, archive_path, folder, workspace, trust_foreign=trust_foreign, verb=verb
+        )
         journal = Journal.begin(folder, target.name, backend, verb, archive_path.name)
         replacement: Replacement | None = None
         try:

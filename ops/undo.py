@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
+from ops.catalog import file_sha256
 from ops.datafolder import DataFolder
 from ops.dialects import dialect_of
 from ops.dialects.base import Replacement
 from ops.errors import Refused
 from ops.journal import Journal, journals_of
 from ops.locks import target_lock
+from ops.progress import Progress
 from ops.target import Target
 
 UNDO_DAYS = 7
@@ -53,11 +56,13 @@ def delete_undo_point(target: Target, folder: DataFolder, point: str) -> None:
     raise Refused("There is no such undo point.", "It may have been used or deleted.")
 
 
-def expire_undo_points(target: Target, folder: DataFolder) -> None:
-    """Delete what is kept beyond its time."""
-    for point in kept_points(target, folder):
-        if point.until < datetime.now(UTC):
-            delete_undo_point(target, folder, point.id)
+def expire_undo_points(target: Target, folder: DataFolder) -> list[UndoPoint]:
+    """Delete what is kept beyond its time, and say what that was."""
+    now = datetime.now(UTC)
+    over = [point for point in kept_points(target, folder) if point.until < now]
+    for point in over:
+        delete_undo_point(target, folder, point.id)
+    return over
 
 
 def use_up(target: Target, journal: Journal) -> None:
@@ -66,6 +71,34 @@ def use_up(target: Target, journal: Journal) -> None:
     location = str(journal.undo["location"])
     dialect_of(target.engine).discard(target.engine, Replacement(location))
     journal.forget_undo()
+
+
+def unharmed_former(journal: Journal, progress: Progress) -> Replacement:
+    """What an undo point keeps, ready to become live again. A file is read once and compared
+    with the SHA-256 from when it was kept: about a second for each GiB.
+
+    Raises:
+        Refused: it is gone or damaged.
+    """
+    assert journal.undo is not None
+    location, told = str(journal.undo["location"]), journal.undo.get("sha256")
+    if told is not None:
+        path = Path(location)
+        if not path.is_file():
+            raise Refused(
+                "The copy of the database as it was before is gone; somebody has deleted it.",
+                "Restore a backup from before that time instead.",
+                detail=location,
+            )
+        found = file_sha256(path, progress)
+        if found != told:
+            raise Refused(
+                "The copy of the database as it was before is damaged, so it was not put in place.",
+                "Restore a backup from before that time instead, and have the disk of this "
+                "machine looked at.",
+                detail=f"{location}: sha256 {found}; when it was kept: {told}",
+            )
+    return Replacement(location, int(journal.undo["size_bytes"]))
 
 
 def point_of(journal: Journal) -> UndoPoint | None:

@@ -7,6 +7,7 @@ import secrets
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser
@@ -24,6 +25,19 @@ from tests.services.redis import RealRedis
 def pytest_configure() -> None:
     """SIGTERM ends the tests like Ctrl-C does, so that the servers are stopped."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Where several processes share the tests, each hands its figures to the one that prints."""
+    handed = getattr(session.config, "workeroutput", None)
+    if handed is not None:
+        handed["figures"] = figures.ROWS
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take over the figures of a process that has finished its tests."""
+    figures.ROWS.extend(getattr(node, "workeroutput", {}).get("figures", ()))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -190,7 +190,9 @@ def test_rows_that_no_backup_would_hold(pg: RealPostgres, db: str, plain_role: s
 
 
 def test_a_superuser_is_only_mentioned(pg: RealPostgres, db: str, plain_role: str) -> None:
-    assert look(pg.url(db), "superuser").level is Level.INFO
+    found = look(pg.url(db), "superuser")
+    assert found.level is Level.INFO
+    assert f"ALTER DATABASE {db} OWNER TO ops_console;" in found.fix
     assert look(as_role(pg, db, plain_role), "superuser").level is Level.GOOD
 
 

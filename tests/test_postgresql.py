@@ -22,9 +22,11 @@ from ops import (
     restore_backup,
     undo_restore,
 )
-from ops.errors import PreflightRefused, Unavailable
+from ops.dialects.postgresql import reading
+from ops.errors import BadArchive, PreflightRefused, Unavailable
 from tests.archives import assert_nothing_left, counts
 from tests.databases import PASSWORD, ROLE, PostgreSQLDatabase
+from tests.health_reports import finding
 from tests.services.ports import free_port
 from tests.services.postgres import RealPostgres
 
@@ -97,10 +99,12 @@ def test_several_hosts_of_which_the_first_is_dead(
 
 
 class _Watcher:
-    """Reads every process's command line, again and again."""
+    """Reads every process's command line, and the settings of PostgreSQL's programs, again and
+    again."""
 
     def __init__(self) -> None:
         self.seen: set[str] = set()
+        self.settings: set[str] = set()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch)
 
@@ -116,20 +120,40 @@ class _Watcher:
         while not self._stop.wait(0.002):
             for path in Path("/proc").glob("[0-9]*/cmdline"):
                 try:
-                    self.seen.add(path.read_text(errors="replace"))
+                    line = path.read_text(errors="replace")
+                    self.seen.add(line)
+                    if "bin/pg_" in line:
+                        environ = path.with_name("environ").read_text(errors="replace")
+                        self.settings.add(environ)
                 except OSError:
                     continue
 
 
 def test_no_command_line_shows_the_password(
-    database: PostgreSQLDatabase, folder: DataFolder
+    database: PostgreSQLDatabase, folder: DataFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("OPS_TARGETS__OTHER", "postgresql://else:known@where/x")
     with _Watcher() as watcher:
         archive = create_backup(database.target, folder).archive
         restore_backup(database.target, archive, folder)
     assert any("pg_dump\0" in line for line in watcher.seen)
     assert any("pg_restore\0" in line for line in watcher.seen)
     assert not [line for line in watcher.seen if PASSWORD in line or "p%40ss" in line]
+    assert any("PGPASSFILE=" in told for told in watcher.settings)
+    assert not [told for told in watcher.settings if "OPS_TARGETS__OTHER" in told]
+
+
+def test_a_program_that_takes_more_than_it_may_is_a_refusal(
+    pg16: RealPostgres, folder: DataFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with _named(pg16, "") as database:
+        archive = create_backup(database.target, folder).archive
+        before = database.fingerprint()
+        monkeypatch.setattr(reading, "_LISTING", 100)  # its end is a signal, as in a crash
+        with pytest.raises(BadArchive, match=r"crashed over this one.*Nothing was changed"):
+            restore_backup(database.target, archive, folder)
+        assert database.fingerprint() == before
+        assert_nothing_left(database, folder)
 
 
 def test_no_error_shows_the_password(pg: RealPostgres, folder: DataFolder) -> None:
@@ -333,3 +357,78 @@ def test_a_function_of_anothers_does_not_run_with_the_consoles_rights(
     get_health_report(engine)
     create_backup(database.target, folder)
     assert database.rows("SELECT * FROM witness") == []
+
+
+def test_a_superuser_does_not_count_what_others_made(database: PostgreSQLDatabase) -> None:
+    """Planning alone evaluates expressions of indexes."""
+    database.run(
+        "CREATE TABLE witness (who text); CREATE TABLE bait (id int);"
+        "CREATE FUNCTION innocent(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS "
+        "$$ BEGIN IF current_user = 'postgres' THEN RAISE EXCEPTION 'caught'; END IF; "
+        "RETURN 0; END $$; CREATE INDEX ON bait (id) WHERE public.innocent(1) = 0"
+    )
+    target = Target.parse("live", database.cluster.url(database.name))
+    rows = dialect_of(target.engine).live_rows(target.engine)
+    assert "public.bait" in {row.name for row in rows}
+    assert not any(row.exact for row in rows)
+
+
+def test_the_ordinary_user_that_is_advised_is_all_that_a_restore_needs(
+    pg: RealPostgres, folder: DataFolder, tmp_path: Path
+) -> None:
+    database = PostgreSQLDatabase(pg)
+    database.run("CREATE TABLE t (a int)")
+    superuser = Target.parse("live", pg.url(database.name))
+    advice = finding(get_health_report(superuser.engine), "postgresql.superuser").fix
+    superuser.engine.dispose()
+    statements = advice.partition("run: ")[2].partition(" Then put")[0]
+    pg.query(statements.replace("…", "secret"))
+    try:
+        url = pg.url(database.name, user="ops_console", password="secret")
+        target = Target.parse("live", url)
+        assert finding(get_health_report(target.engine), "postgresql.superuser").level == "good"
+        archive = create_backup(target, DataFolder(tmp_path / "elsewhere")).archive
+        restore_backup(target, archive, folder, trust_foreign=True)
+    finally:
+        database.close()
+        pg.query("DROP ROLE ops_console")
+
+
+def test_all_addresses_of_a_database_are_one(pg: RealPostgres) -> None:
+    def identity(url: str) -> str:
+        engine = Target.parse("live", url).engine
+        return dialect_of(engine).identity(engine)
+
+    socket = make_url(pg.url()).set(
+        host=None, port=None, query={"host": str(pg.socket_dir), "port": str(pg.port)}
+    )
+    hosts = [f"127.0.0.1:{free_port()}", f"127.0.0.1:{pg.port}"]
+    several = make_url(pg.url()).set(host=None, port=None, query={"host": hosts})
+    by_name = make_url(pg.url()).set(host="localhost")
+    addresses = [address.render_as_string(False) for address in (socket, several, by_name)]
+    known = identity(pg.url())
+    assert {identity(address) for address in addresses} == {known}
+    assert identity(pg.url("gone")).partition("/")[0] == known.partition("/")[0]
+    assert identity(pg.url("template1")) != known
+
+    port, here = free_port(), ("127.0.0.1", "127.0.0.2", "::1", "::ffff:127.0.0.1", "localhost")
+    silent = [make_url(pg.url()).set(host=host, port=port) for host in here]
+    assert {identity(url.render_as_string(False)) for url in silent} == {f":{port}/postgres"}
+
+
+def test_a_name_that_is_not_in_the_databases_encoding_is_said_in_words(
+    pg: RealPostgres, folder: DataFolder
+) -> None:
+    database = PostgreSQLDatabase(pg, options="ENCODING 'SQL_ASCII' LOCALE 'C'")
+    # The server takes these as they come: LATIN1, where others write UTF-8.
+    statement = b'CREATE TABLE "t\xe9" (a int)'.hex()
+    database.run(f"DO $$ BEGIN EXECUTE convert_from('\\x{statement}', 'SQL_ASCII'); END $$")
+    for work in (
+        lambda target: create_backup(target, folder),
+        lambda target: dialect_of(target.engine).live_rows(target.engine),
+        lambda target: dialect_of(target.engine).sizes(target.engine),
+    ):
+        with pytest.raises(OpsError, match="is not written in the encoding"):
+            work(database.target)
+    assert_nothing_left(database, folder)
+    database.close()

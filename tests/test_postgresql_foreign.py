@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import re
 import secrets
+import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,15 +19,19 @@ import pytest
 from ops import (
     DataFolder,
     OpsError,
+    Progress,
     Target,
     compare_archive,
     create_backup,
     preview_restore,
+    prove_archive,
     restore_backup,
     restore_beside,
 )
 from ops.dialects.base import Notice, NoticeLevel
-from ops.errors import PreflightRefused
+from ops.dialects.postgresql import growth
+from ops.errors import BadArchive, Cancelled, PreflightRefused
+from ops.journal import journals_of
 from ops.locks import target_lock
 from ops.recovery import settle_target
 from tests import processes
@@ -215,6 +220,116 @@ def test_code_that_waits_for_others_meets_nobody_with_rights(
     assert_nothing_left(database, folder)
 
 
+class _Looks(Progress):
+    """Notes what a look finds whenever the work has something to tell."""
+
+    def __init__(self, look: Callable[[str], object]) -> None:
+        self.seen: list[tuple[str, object]] = []
+        self._look = look
+
+    def report(self, done: float, total: float, note: str = "") -> None:
+        self.seen.append((note, self._look(note)))
+
+
+def _staged(folder: DataFolder) -> str:
+    journals = journals_of(folder, "live")
+    return str(journals[0].facts.get("staged", "")) if journals else ""
+
+
+def test_what_is_staged_belongs_to_its_login_until_the_swap(
+    database: MakerDatabase, console: Target, folder: DataFolder, tmp_path: Path
+) -> None:
+    archive = create_backup(database.target, DataFolder(tmp_path / "elsewhere")).archive
+    owner = "SELECT pg_get_userbyid(relowner) FROM pg_class WHERE relname = 'customer'"
+
+    def owners(note: str) -> object:
+        is_there = note.startswith(("Comparing", "Swapping"))
+        return is_there and database.cluster.query(owner, db=_staged(folder))[0][0]
+
+    proving, restoring = _Looks(owners), _Looks(owners)
+    assert prove_archive(console, archive, folder, trust_foreign=True, progress=proving).ok
+    restore_backup(console, archive, folder, trust_foreign=True, progress=restoring)
+    seen = [who for _, who in (*proving.seen, *restoring.seen) if who]
+    assert len(seen) == 3
+    assert all(str(who).startswith("ops_restore_") for who in seen)
+    assert database.rows(owner) == [(database.role,)]
+    logins = "SELECT count(*) FROM pg_roles WHERE starts_with(rolname, 'ops_restore_')"
+    assert database.cluster.query(logins) == [(0,)]
+    assert_nothing_left(database, folder)
+
+
+ENDLESS = {
+    "in rows": "repeat('x', 1900) AS x, generate_series(1, public.many()) AS n",
+    "in temporary files": "(SELECT count(*) FROM generate_series(1, public.many())) AS n",
+}
+FLOOD = """
+CREATE FUNCTION many() RETURNS int LANGUAGE sql AS 'SELECT 1';
+CREATE MATERIALIZED VIEW flood AS SELECT {endless};
+CREATE OR REPLACE FUNCTION many() RETURNS int LANGUAGE sql AS 'SELECT 2000000000';
+"""
+
+
+@pytest.mark.parametrize("endless", ENDLESS.values(), ids=ENDLESS)
+def test_what_grows_without_end_is_stopped(
+    database: MakerDatabase,
+    scratch: str,
+    folder: DataFolder,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    endless: str,
+) -> None:
+    database.cluster.query(f'GRANT pg_monitor TO "{database.role}"')
+    database.cluster.query(FLOOD.format(endless=endless), db=scratch)
+    dump = _dumped(database, scratch)
+    monkeypatch.setattr(growth, "_ALWAYS_ALLOWED", 16 << 20)
+    before, roles = database.fingerprint(), _roles(database.cluster)
+    archive = _archive(database, dump, tmp_path / "foreign.zip")
+    with pytest.raises(BadArchive, match=r"grows far beyond what it says.*Nothing was changed"):
+        restore_backup(database.target, archive, folder, trust_foreign=True)
+    assert database.fingerprint() == before
+    assert _roles(database.cluster) == roles
+    assert_nothing_left(database, folder)
+
+
+def test_half_of_the_free_room_is_never_taken(tmp_path: Path) -> None:
+    free = shutil.disk_usage(tmp_path).free
+    growth.Limit(1 << 20, str(tmp_path), free // 2).check(1 << 20)
+    with pytest.raises(BadArchive, match="more than half of the room"):
+        growth.Limit(1 << 20, str(tmp_path), free * 2).check(1)
+
+
+NAP = """
+CREATE FUNCTION nap(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS
+  $$ BEGIN IF current_query() ~* '^{statement}' THEN PERFORM pg_sleep(1800); END IF;
+  RETURN 0; END $$;
+CREATE TABLE bed (id int);
+INSERT INTO bed VALUES (1), (2), (3);
+CREATE INDEX ON bed (public.nap(id)) WHERE public.nap(1) = 0;
+"""
+
+
+@pytest.mark.parametrize("statement", ["ANALYZE", "SELECT count"])
+def test_a_statement_without_end_is_stopped(
+    database: MakerDatabase, scratch: str, folder: DataFolder, tmp_path: Path, statement: str
+) -> None:
+    database.cluster.query(NAP.format(statement=statement), db=scratch)
+    archive = _archive(database, _dumped(database, scratch), tmp_path / "foreign.zip", bed=3)
+    asleep = f"""SELECT usename FROM pg_stat_activity WHERE query ~* '^{statement}'
+        AND application_name ~ '^ops-console 2' AND now() - query_start > interval '0.3 s'"""
+    stopped: list[float] = []
+
+    def stop(note: str) -> None:
+        if note.startswith(("Telling", "Counting")) and database.cluster.query(asleep):
+            stopped.append(time.monotonic())
+            raise Cancelled
+
+    with pytest.raises(Cancelled, match="Nothing was changed"):
+        restore_backup(database.target, archive, folder, trust_foreign=True, progress=_Looks(stop))
+    assert time.monotonic() - stopped[0] < 5
+    assert database.cluster.query(asleep) == []
+    assert_nothing_left(database, folder)
+
+
 def _foreign_notice(target: Target, archive: Path, folder: DataFolder) -> Notice:
     notices = preview_restore(target, archive, folder).notices
     (found,) = [notice for notice in notices if "not made by this console" in notice.message]
@@ -328,6 +443,7 @@ def test_what_a_guest_has_staged_is_not_read_with_the_consoles_rights(
     archive = create_backup(database.target, DataFolder(tmp_path / "elsewhere")).archive
     with pytest.raises(PreflightRefused, match="did not make is not compared row by row"):
         compare_archive(console, archive, folder, trust_foreign=True)
+    assert journals_of(folder, "live") == []  # nothing was staged
     with pytest.raises(PreflightRefused, match="is not kept beside the database"):
         restore_beside(console, archive, folder, trust_foreign=True)
     assert database.fingerprint() == before

@@ -6,13 +6,27 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import psycopg2
 import pytest
 
-from ops import DataFolder, Progress, Target, create_backup, restore_backup, undo_restore
+from ops import (
+    DataFolder,
+    Progress,
+    Target,
+    compare_archive,
+    create_backup,
+    restore_backup,
+    restore_beside,
+    undo_restore,
+)
+from ops.dialects.postgresql import sessions
+from ops.dialects.postgresql.connect import connected
+from ops.dialects.postgresql.names import run_plain
+from ops.dialects.postgresql.sessions import attended, end_leftovers
 from ops.errors import Busy, Cancelled, PreflightRefused
 from ops.journal import journals_of
 from ops.locks import target_lock
@@ -28,7 +42,8 @@ SELECT pg_get_userbyid(datdba) AS owner, pg_encoding_to_char(encoding) AS encodi
        datcollate, datctype, datlocprovider::text, to_jsonb(d) ->> 'datlocale' AS locale,
        to_jsonb(d) ->> 'daticulocale' AS icu_locale, datconnlimit, datistemplate, datallowconn,
        (SELECT spcname FROM pg_tablespace t WHERE t.oid = dattablespace) AS tablespace,
-       (SELECT array_agg(x::text ORDER BY x::text) FROM unnest(datacl) x) AS grants,
+       (SELECT array_agg(x::text ORDER BY x::text)
+        FROM unnest(coalesce(datacl, acldefault('d', datdba))) x) AS grants,
        shobj_description(oid, 'pg_database') AS comment,
        (SELECT array_agg(setrole || ':' || c ORDER BY setrole, c)
         FROM pg_db_role_setting, unnest(setconfig) c WHERE setdatabase = d.oid) AS settings
@@ -48,6 +63,7 @@ ALTER ROLE "ops reader" IN DATABASE {db} SET search_path TO "we, ""ird", b
 ALTER ROLE postgres IN DATABASE {db} SET search_path TO ''
 ALTER ROLE "ops reader" IN DATABASE {db} SET statement_timeout = '3s'
 REVOKE ALL ON DATABASE {db} FROM PUBLIC
+REVOKE TEMPORARY ON DATABASE {db} FROM "ops tester"
 GRANT CONNECT ON DATABASE {db} TO "ops reader"
 GRANT CONNECT, TEMPORARY ON DATABASE {db} TO pg_monitor WITH GRANT OPTION
 ALTER DATABASE {db} CONNECTION LIMIT 42
@@ -113,6 +129,26 @@ def test_an_ordinary_role_carries_over_what_it_may(
     before = _properties(database)
     restore_backup(database.target, create_backup(database.target, folder).archive, folder)
     assert _properties(database) == before
+
+
+def test_only_the_owner_may_enter_what_is_staged_or_kept_beside(
+    database: PostgreSQLDatabase, folder: DataFolder
+) -> None:
+    before = _properties(database)
+    archive = create_backup(database.target, folder).archive
+    may_enter = """SELECT has_database_privilege('ops reader', datname, 'CONNECT, TEMPORARY')
+        FROM pg_database WHERE starts_with(datname, %s) AND datname <> %s"""
+    seen = []
+
+    class Looks(Progress):
+        def report(self, done: float, total: float, note: str = "") -> None:
+            seen.extend(database.cluster.query(may_enter, database.name, database.name))
+
+    restore_beside(database.target, archive, folder, progress=Looks())
+    assert set(seen) == {(False,)}
+    assert database.cluster.query(may_enter, database.name, database.name) == [(False,)]
+    restore_backup(database.target, archive, folder)
+    assert _properties(database) == before  # everybody may, as before
 
 
 def test_what_an_ordinary_role_may_not_carry_over_changes_nothing(
@@ -274,6 +310,35 @@ def test_a_running_pg_restore_is_cancelled(
     assert_nothing_left(database, folder)
 
 
+def test_a_comparison_is_stopped_while_the_server_sorts(
+    database: PostgreSQLDatabase, folder: DataFolder
+) -> None:
+    archive = create_backup(database.target, folder).archive
+    with psycopg2.connect(
+        host="127.0.0.1", port=database.cluster.port, user=ROLE, password=PASSWORD,
+        dbname=database.name,
+    ) as other:  # fmt: skip
+        stopped: list[float] = []
+
+        class Stops(Progress):
+            """While a table is waited for, in the same statement that would sort it."""
+
+            def report(self, done: float, total: float, note: str = "") -> None:
+                if note == "Comparing every row: public.bulk":
+                    if not stopped:
+                        other.cursor().execute("LOCK TABLE bulk IN ACCESS EXCLUSIVE MODE")
+                    stopped.append(time.monotonic())
+                    if len(stopped) > 1:
+                        raise Cancelled
+
+        with pytest.raises(Cancelled):
+            compare_archive(database.target, archive, folder, progress=Stops())
+        assert time.monotonic() - stopped[-1] < 5
+        other.rollback()
+    other.close()
+    assert_nothing_left(database, folder)
+
+
 def test_a_database_that_is_being_made_when_the_restore_dies_does_not_stay(
     database: PostgreSQLDatabase, folder: DataFolder
 ) -> None:
@@ -293,3 +358,41 @@ def test_a_database_that_is_being_made_when_the_restore_dies_does_not_stay(
             settle_target(database.target, folder)
         time.sleep(0.4)  # the server may still be at it
         assert_nothing_left(database, folder)
+
+
+def test_a_server_that_does_not_answer_a_stop_is_hung_up_on(
+    database: PostgreSQLDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "_ask_to_cancel", lambda _raw: None)
+    monkeypatch.setattr(sessions, "_HANG_UP_AFTER_SECONDS", 0.2)
+
+    def stop() -> None:
+        raise Cancelled
+
+    began = time.monotonic()
+    with connected(database.target.engine) as connection:
+        with pytest.raises(Cancelled):
+            attended(connection, lambda: run_plain(connection, "SELECT pg_sleep(60)"), stop)
+        connection.invalidate()
+    assert time.monotonic() - began < 5
+
+
+def test_what_does_not_end_is_not_waited_for_without_end(
+    database: PostgreSQLDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "_LEFTOVERS_END_WITHIN_SECONDS", 0)
+    engine = database.target.engine
+    with (
+        connected(engine, application="ops-console left") as left,
+        connected(engine) as connection,
+    ):
+        left.exec_driver_sql("SELECT 1")
+        with suppress(Busy):  # the first look may still see the session that it has ended
+            end_leftovers(connection, "ops-console left")
+        assert _soon(lambda: not _applications(database, "ops-console left"))
+        left.invalidate()
+
+
+def _applications(database: PostgreSQLDatabase, name: str) -> list[Any]:
+    query = "SELECT pid FROM pg_stat_activity WHERE application_name = %s"
+    return database.cluster.query(query, name)

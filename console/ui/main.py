@@ -33,9 +33,13 @@ pages = {
     ],
     "Keep safe": [
         _page("backups", "Backups", ":material/archive:"),
+        _page("schedule", "Schedule", ":material/event_repeat:"),
         _page("restore", "Restore", ":material/settings_backup_restore:"),
     ],
-    "Console": [_page("settings", "Settings", ":material/settings:")],
+    "Console": [
+        _page("activity", "Activity", ":material/history:"),
+        _page("settings", "Settings", ":material/settings:"),
+    ],
 }
 target_picker()
 page = st.navigation(pages)

@@ -20,7 +20,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from console.accounts import SESSION_COOKIE, Session, who
 from console.web.answers import problem
 
-OPEN_PATHS: Final = frozenset({"/login", "/healthz"})
+OPEN_PATHS: Final = frozenset({"/login", "/healthz", "/metrics"})
+"""`/metrics` asks for a token of its own: programs have no session."""
 WATCH_PATH: Final = "/api/session"
 """Where open pages ask every few seconds whether they are still signed in."""
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -39,6 +40,12 @@ def session_of(request: Request) -> Session:
     session = request.scope[_SESSION]
     assert isinstance(session, Session)
     return session
+
+
+def address_of(request: Request) -> str:
+    """Where a request comes from. uvicorn has put there what a trusted proxy names, and only
+    that (`OPS_TRUSTED_PROXIES`)."""
+    return request.client.host if request.client else "unknown"
 
 
 def is_signed_in(request: Request) -> bool:

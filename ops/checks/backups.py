@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
+from ops.checks.backups_schedule import CHECKS as SCHEDULE_CHECKS
+from ops.checks.backups_schedule import SizeFact, Upkeep
 from ops.checks.base import CannotCheck, Check, Context, Finding, Level, Reading
 from ops.checks.words import duration, listed, many, size
 
@@ -17,7 +19,8 @@ _CLOCK_SLACK_SECONDS: Final = 3600
 class BackupFact:
     """One kept backup. Times carry their time zone; `is_good` is False where it cannot be
     read, or failed a trial, of which `failure` then tells the reason. `tested_at` is when its
-    last test restore passed."""
+    last test restore passed, `read_at` when its file was last read and found whole; `is_ours`
+    tells whether this console made it."""
 
     created_at: datetime
     size_bytes: int
@@ -25,6 +28,8 @@ class BackupFact:
     name: str
     failure: str = ""
     tested_at: datetime | None = None
+    read_at: datetime | None = None
+    is_ours: bool = True
 
 
 @dataclass(frozen=True)
@@ -36,15 +41,34 @@ class Room:
 
 
 def backup_findings(
-    archives: Sequence[BackupFact], now: datetime, room: Room | None = None
+    archives: Sequence[BackupFact],
+    now: datetime,
+    room: Room | None = None,
+    upkeep: Upkeep | None = None,
 ) -> list[Finding]:
     """Judge the kept backups as of `now` (with time zone).
 
-    Room for a restore is judged only where `room` is given.
+    Room for a restore is judged only where `room` is given; what has to do with the schedule
+    only where `upkeep` is.
     """
-    context = Context(_no_questions, {"archives": archives, "now": now, "room": room})
+    ours = [fact for fact in archives if fact.is_good and fact.is_ours]
+    sizes = [SizeFact(fact.created_at, fact.size_bytes) for fact in ours]
+    facts = {"archives": archives, "now": now, "room": room, "upkeep": upkeep, "sizes": sizes}
     asked = [check for check in CHECKS if room is not None or check is not _ROOM]
+    if upkeep is not None:
+        asked = [_by_schedule(check, upkeep) for check in asked]
+        asked += [*SCHEDULE_CHECKS, _REREAD]
+    context = Context(_no_questions, facts)
     return [check.answer(context) for check in asked]
+
+
+def _by_schedule(check: Check, upkeep: Upkeep) -> Check:
+    """The age of the newest backup is judged by how often one is to be made."""
+    schedule = upkeep.schedule
+    if check.measure is not _age or schedule is None or not schedule.is_on:
+        return check
+    hours = schedule.longest_gap_seconds / 3600
+    return replace(check, warning=1.5 * hours, critical=2.5 * hours)
 
 
 def _no_questions(query: str) -> list[Mapping[str, Any]]:
@@ -117,6 +141,23 @@ def _tested(context: Context, check: Check) -> Reading:
     )
 
 
+def _reread(context: Context, check: Check) -> Reading:
+    """The good backup whose file was looked at the longest ago."""
+    archives: Sequence[BackupFact] = context.facts["archives"]
+    now: datetime = context.facts["now"]
+    ours = [archive for archive in archives if archive.is_good and archive.is_ours]
+    if not ours:
+        return Reading(Level.GOOD, sentence="There is no backup yet that could be read again.")
+    oldest = min(ours, key=_last_read)
+    seconds = max(0.0, (now - _last_read(oldest)).total_seconds())
+    words = {"age": duration(seconds), "name": oldest.name}
+    return Reading(check.judge(seconds / 86_400), words, seconds / 86_400, oldest.name)
+
+
+def _last_read(archive: BackupFact) -> datetime:
+    return max(archive.created_at, archive.read_at or archive.created_at)
+
+
 def _room(context: Context, check: Check) -> Reading:
     room: Room = context.facts["room"]
     if room.free_bytes >= 2 * room.database_bytes:
@@ -139,6 +180,20 @@ _ROOM: Final = Check(
     good="There is enough room to bring a backup back ({free} free).",
     unit="times the database's size",
     source="twice the size because staging and undo each need a copy (own)",
+)
+
+_REREAD: Final = Check(
+    id="backups.reread",
+    title="Kept backups read again",
+    measure=_reread,
+    finding="The backup {name} was last read {age} ago; whether its file is still whole is not "
+    "known.",
+    why="Disks change files without telling anybody. Reading them again finds it in time.",
+    fix="Have all kept backups read again every week, on the Schedule page.",
+    good="Every kept backup was read within the last {age}, and is as it was written.",
+    unit="days",
+    warning=21,
+    source="three times a weekly reading (health catalogue BK-06)",
 )
 
 CHECKS: Final = (

@@ -246,9 +246,28 @@ def _sorting(context: Context, check: Check) -> Reading:
     return Reading(check.judge(len(rows)), {}, len(rows), detail, subjects=names)
 
 
+_OWNER: Final = """
+SELECT quote_ident(datname) AS database, quote_ident(rolname) AS owner, rolsuper AS is_superuser
+FROM pg_database d JOIN pg_roles r ON r.oid = d.datdba WHERE datname = current_database()
+"""
+
+
 def _superuser(context: Context, check: Check) -> Reading:
-    level = Level.INFO if context.facts["is_superuser"] else Level.GOOD
-    return Reading(level, {"role": context.facts["role"]})
+    if not context.facts["is_superuser"]:
+        return Reading(Level.GOOD, {})
+    (row,) = context.ask(_OWNER)
+    words = {"role": context.facts["role"], "database": row["database"], "owning": _owning(row)}
+    return Reading(Level.INFO, words)
+
+
+def _owning(row: Mapping[str, Any]) -> str:
+    """How another user gets the rights of the owner."""
+    if not row["is_superuser"]:
+        return f"GRANT {row['owner']} TO ops_console;"
+    return (
+        f"ALTER DATABASE {row['database']} OWNER TO ops_console; and for each table in it "
+        "ALTER TABLE … OWNER TO ops_console;"
+    )
 
 
 ANSWERS: Final = Check(
@@ -385,9 +404,13 @@ CHECKS: Final = (
         title="All-powerful user",
         measure=_superuser,
         finding="The console logs in as {role}, who may do anything on this server.",
-        why="A mistake, or a stolen password, then reaches every database of the server.",
-        fix="Ask whoever runs the server for a user that owns only this database and is a "
-        "member of pg_monitor and pg_signal_backend, with the right CREATEDB.",
+        why="A mistake, or a stolen password, then reaches every database of the server; and code "
+        "that others wrote into the database runs with the same power when it is backed up, "
+        "restored or counted.",
+        fix="Give the console an ordinary user. As the server's administrator, run: "
+        "CREATE ROLE ops_console LOGIN CREATEDB CREATEROLE PASSWORD '…'; "
+        "GRANT pg_monitor, pg_signal_backend TO ops_console; {owning} "
+        "Then put that user and password into the database's address in the settings.",
         good="The console's user has limited rights.",
         source="advice, no danger by itself (own)",
     ),

@@ -21,6 +21,7 @@ from ops.checks.sqlite_place import CHECKS as PLACE
 from ops.checks.sqlite_place import LEFT_OVER
 from ops.checks.words import duration
 from ops.dialects.sqlite.connect import SIDE_FILES, bytes_of, file_of, reading
+from ops.dialects.sqlite.wary import look_at_live
 
 _SECONDS_PER_QUESTION: Final = 2.0
 _SECONDS_PER_DEEP_QUESTION: Final = 6 * 3600.0
@@ -50,6 +51,7 @@ def open_context(
             "file_bytes": path.stat().st_size,
             "wal_bytes": bytes_of(path.with_name(path.name + "-wal")),
         }
+        facts["structure"] = partial(_structure, connection, seconds)
         ask = partial(_ask, connection, seconds)
         yield Context(ask, facts, sqlite3.sqlite_version, is_deep=deep)
 
@@ -74,10 +76,22 @@ def _settled(path: Path, frozen: bool) -> Iterator[tuple[sqlite3.Connection, int
 
 
 def _ask(connection: sqlite3.Connection, seconds: float, query: str) -> list[Mapping[str, Any]]:
+    with _limited(connection, seconds):
+        return [dict(row) for row in connection.execute(query).fetchall()]
+
+
+def _structure(connection: sqlite3.Connection, seconds: float) -> list[str]:
+    """SQLite's own check of the file, with its list of free pages: `["ok"]`, or problems."""
+    with _limited(connection, seconds):
+        return look_at_live(connection, 10)
+
+
+@contextmanager
+def _limited(connection: sqlite3.Connection, seconds: float) -> Iterator[None]:
     ends = time.monotonic() + seconds
     connection.set_progress_handler(lambda: time.monotonic() > ends, _STEPS_BETWEEN_LOOKS)
     try:
-        return [dict(row) for row in connection.execute(query).fetchall()]
+        yield
     except sqlite3.Error as cause:
         raise _cannot(cause, seconds) from cause
     finally:

@@ -11,16 +11,19 @@ from ops.backup import create_backup
 from ops.beside import restore_beside
 from ops.catalog import read_archive
 from ops.compare import compare_archive
-from ops.errors import Cancelled, OpsError
+from ops.errors import Cancelled, OpsError, Refused
+from ops.fixes import do_fix
 from ops.health_deep import look_deep
 from ops.health_memory import keep_results
 from ops.installation import Installation
 from ops.progress import Progress
 from ops.proof import Prove
+from ops.prune import prune
 from ops.restore import restore_backup, undo_restore
 from ops.samples import take_sample
+from ops.schedule import schedule_of
 from ops.target import Target
-from ops.verify import VerifyResult, prove_archive
+from ops.verify import VerifyResult, prove_archive, recheck_all
 
 Work = Callable[[Installation, str, Mapping[str, Any], Progress], dict[str, Any]]
 
@@ -28,7 +31,8 @@ Work = Callable[[Installation, str, Mapping[str, Any], Progress], dict[str, Any]
 def _backup(
     home: Installation, target: str, params: Mapping[str, Any], progress: Progress
 ) -> dict[str, Any]:
-    """`label`: what the person calls it; `prove` and `checksums`, else as the settings say."""
+    """`label`: what the person calls it; `prove` and `checksums`, else as the settings say;
+    `scheduled`: the moment at which a schedule had it due, and then old ones are deleted."""
     found, settings = home.target(target), home.settings
     prove = Prove(params.get("prove", settings.prove_backups))
     is_tried = prove is Prove.FULL
@@ -42,21 +46,57 @@ def _backup(
     )
     take_sample(home.store, found)
     tried = _tried(home, found, made.archive, progress.within(0.5, 1)) if is_tried else {}
-    return {**made.as_dict(), **tried}
+    pruned = _pruned(home, found) if "scheduled" in params else {}
+    notes = [*tried.get("notes", []), *pruned.get("notes", [])]
+    return {**made.as_dict(), **tried, **pruned, **({"notes": notes} if notes else {})}
 
 
 def _tried(home: Installation, target: Target, archive: Path, progress: Progress) -> dict[str, Any]:
     """`proof`: what the test restore of a new backup found, None where it was not to be had;
-    `notes`: why not. The backup is there whatever comes of it."""
+    `notes`: why not, `stopped`: because somebody wanted it so. The backup is there whatever
+    comes of it."""
     try:
         proof = _proved(home, target, archive, home.folder, progress=progress)
     except Cancelled:
         told = "The backup was made and is kept; its test restore was stopped."
+        return {"proof": None, "notes": [told], "stopped": True}
     except OpsError as error:
         told = f"The backup was made and is kept, but it could not be tried. {error} {error.hint}"
     else:
         return {"proof": proof.as_dict(), "notes": []}
     return {"proof": None, "notes": [told.strip()]}
+
+
+def _pruned(home: Installation, target: Target) -> dict[str, Any]:
+    """`deleted`: the old backups that the schedule does not keep; `notes`: why not."""
+    schedule = schedule_of(home, target.name)
+    if schedule is None:
+        return {"deleted": []}
+    try:
+        return {"deleted": prune(target, home.folder, schedule.plan).deleted}
+    except OpsError as error:
+        told = f"The backup was made, but old ones could not be deleted. {error} {error.hint}"
+    return {"deleted": [], "notes": [told.strip()]}
+
+
+def _prune(
+    home: Installation, target: str, params: Mapping[str, Any], progress: Progress
+) -> dict[str, Any]:
+    """Delete what the target's schedule does not keep."""
+    schedule = schedule_of(home, target)
+    if schedule is None:
+        raise Refused(
+            "How many backups to keep has not been chosen yet.",
+            "Choose it on the Schedule page, or by `ops-console schedule set`.",
+        )
+    return prune(home.target(target), home.folder, schedule.plan, progress=progress).as_dict()
+
+
+def _recheck(
+    home: Installation, target: str, params: Mapping[str, Any], progress: Progress
+) -> dict[str, Any]:
+    """Read every kept archive again and compare it with what was written."""
+    return recheck_all(home.target(target), home.folder, progress=progress)
 
 
 def _proved(
@@ -145,6 +185,21 @@ def _undo(
     return result.as_dict()
 
 
+def _fix(
+    home: Installation, target: str, params: Mapping[str, Any], progress: Progress
+) -> dict[str, Any]:
+    """`fix`: its id; `subjects`: what it acts on; `check`: which one is asked again after it."""
+    repair = do_fix(
+        home,
+        home.target(target),
+        str(params["fix"]),
+        [str(subject) for subject in params.get("subjects", ())],
+        progress,
+        check=str(params.get("check", "")),
+    )
+    return repair.as_dict()
+
+
 WORK: Final[dict[str, Work]] = {
     "backup": _backup,
     "restore": _restore,
@@ -152,5 +207,8 @@ WORK: Final[dict[str, Work]] = {
     "undo": _undo,
     "beside": _beside,
     "compare": _compare,
+    "recheck": _recheck,
+    "prune": _prune,
+    "fix": _fix,
     "check": _check,
 }

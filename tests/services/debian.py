@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.services.attempts import Attempts
@@ -34,13 +38,23 @@ def environment() -> dict[str, str]:
     return {**os.environ, "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"}
 
 
+@contextmanager
+def alone() -> Iterator[None]:
+    """Keep other processes of the tests waiting: apt refuses to fetch its lists twice at once."""
+    with (Path(tempfile.gettempdir()) / f"ops-console-apt-{os.getuid()}.lock").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 def update(attempts: Attempts) -> None:
     """Fetch the lists of packages; a stale list may still do, so a failure is only noted."""
-    attempts.run("apt-get update", ["apt-get", "-qq", *_WAIT, "update"], env=environment())
+    with alone():
+        attempts.run("apt-get update", ["apt-get", "-qq", *_WAIT, "update"], env=environment())
 
 
 def install(attempts: Attempts, *packages: str) -> bool:
     """Install packages, with what they need and nothing they merely recommend."""
     update(attempts)
     command = ["apt-get", "-qq", "-y", *_WAIT, "install", "--no-install-recommends", *packages]
-    return attempts.run(f"apt-get install {' '.join(packages)}", command, env=environment())
+    with alone():
+        return attempts.run(f"apt-get install {' '.join(packages)}", command, env=environment())

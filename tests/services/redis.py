@@ -57,9 +57,18 @@ class RealRedis:
 
     def stop(self) -> None:
         """Stop the server and remove its files."""
+        self.kill()
+        shutil.rmtree(self.folder)
+
+    def kill(self) -> None:
+        """End the server; all that it held is lost."""
         self._process.kill()
         self._process.wait()
-        shutil.rmtree(self.folder)
+
+    def come_back(self) -> None:
+        """Start it again, empty, at the same address."""
+        self._process = self._spawn(find_program())
+        assert self._answers()
 
     def _start(self, program: Program) -> None:
         """Start on a free port, and on another one if somebody was faster."""

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 import streamlit as st
 
 from console.context import console
-from console.ui.parts.words import plain
-from ops import Catalog, CatalogEntry, get_health_report, get_redis_report
-from ops.catalog import EntryState
-from ops.checks.backups import BackupFact, backup_findings
+from console.ui.parts.words import ago, local, plain
+from ops import jobs
 from ops.checks.base import Finding, HealthReport, Level
+from ops.checkup import Checkup, backups_health_of, outlook_health_of
+from ops.health import health_of, redis_health_of
 from ops.target import Target
 
 SIGNS = {
@@ -25,24 +23,43 @@ SIGNS = {
 _LEFT_OUT = (":material/visibility_off:", "gray", "Not looked at")
 
 
-@st.cache_data(ttl=10, show_spinner=False)
-def database_report(target_name: str) -> HealthReport:
-    """The report of one database, at most ten seconds old."""
-    return get_health_report(console().target(target_name).engine)
+def checkup(target: Target) -> Checkup:
+    """All there is to say about the target, at most ten seconds old and newer than its newest
+    job."""
+    return Checkup(
+        _database_report(target.name, _newest_job(target.name)),
+        backups_health_of(console(), target.name),
+        outlook_health_of(console(), target.name),
+        redis_report(),
+    )
 
 
-@st.cache_data(ttl=10, show_spinner=False)
 def redis_report() -> HealthReport | None:
-    """The report of Redis, at most ten seconds old; None where none is set."""
-    url = console().settings.redis_url
-    return None if url is None else get_redis_report(url.get_secret_value())
+    """The report of Redis, at most ten seconds old and newer than the newest job; None where
+    none is set."""
+    return _redis_report(_newest_job(None))
 
 
-def findings_about_backups(target: Target) -> list[Finding]:
-    """What there is to say about the kept archives."""
-    entries = Catalog(console().folder, target.name).entries()
-    facts = [_fact(entry) for entry in entries if entry.state is not EntryState.FOREIGN]
-    return backup_findings(facts, datetime.now(UTC))
+def forget_reports() -> None:
+    """Look anew the next time: somebody has decided something about health."""
+    _database_report.clear()
+    _redis_report.clear()
+
+
+@st.cache_data(ttl=10, show_spinner=False)
+def _database_report(target_name: str, after: str) -> HealthReport:
+    return health_of(console(), target_name)
+
+
+@st.cache_data(ttl=10, show_spinner=False)
+def _redis_report(after: str) -> HealthReport | None:
+    return redis_health_of(console())
+
+
+def _newest_job(target_name: str | None) -> str:
+    """What a job did is seen as soon as it has ended."""
+    newest = jobs.recent(console(), target_name, limit=1)
+    return f"{newest[0].id} {newest[0].state}" if newest else ""
 
 
 def sign_of(finding: Finding) -> tuple[str, str, str]:
@@ -55,30 +72,36 @@ def is_quiet(finding: Finding) -> bool:
     return finding.looked_at and finding.level in (Level.GOOD, Level.INFO)
 
 
-def _fact(entry: CatalogEntry) -> BackupFact:
-    failure, tested = entry.failure, entry.tested
-    return BackupFact(
-        entry.created_at,
-        entry.size_bytes,
-        entry.manifest is not None and failure is None,
-        entry.name,
-        failure.problem if failure else "",
-        tested.at if tested and tested.passed else None,
-    )
+def draw_words(finding: Finding, about: str = "") -> None:
+    """One finding in words: how urgent and since when, what, why it matters, what to do."""
+    icon, colour, urgency = sign_of(finding)
+    since = f" · seen first {ago(finding.since)}" if finding.since and not is_quiet(finding) else ""
+    looked = f" · last looked at {ago(finding.checked_at)}" if finding.checked_at else ""
+    part = f"{about} · " if about else ""
+    st.markdown(f"{icon} :{colour}[**{urgency}**] · {part}{plain(finding.title)}{since}{looked}")
+    st.markdown(f"**{plain(finding.sentence)}**")
+    if finding.aside is not None:
+        note = finding.aside
+        st.caption(
+            f"Put aside until {plain(local(note.until))} by {plain(note.who)}: {plain(note.reason)}"
+        )
+    if finding.level in (Level.GOOD, Level.INFO) and not finding.fix:
+        return
+    if finding.why:
+        st.markdown(f"**Why it matters:** {plain(finding.why)}")
+    if finding.fix:
+        st.markdown(f"**What to do:** {plain(finding.fix)}")
+
+
+def draw_details(finding: Finding) -> None:
+    """The figures and the rule, folded."""
+    if finding.technical:
+        with st.expander("Technical details"):
+            st.code(finding.technical, language=None, wrap_lines=True)
 
 
 def draw_finding(finding: Finding) -> None:
-    """One finding: how urgent, what, why it matters, what to do; the figures in a fold."""
-    icon, colour, urgency = sign_of(finding)
+    """One finding that asks for nothing more than reading."""
     with st.container(border=True):
-        st.markdown(f"{icon} :{colour}[**{urgency}**] · {plain(finding.title)}")
-        st.markdown(f"**{plain(finding.sentence)}**")
-        if finding.level in (Level.GOOD, Level.INFO) and not finding.fix:
-            return
-        if finding.why:
-            st.markdown(f"**Why it matters:** {plain(finding.why)}")
-        if finding.fix:
-            st.markdown(f"**What to do:** {plain(finding.fix)}")
-        if finding.technical:
-            with st.expander("Technical details"):
-                st.code(finding.technical, language=None, wrap_lines=True)
+        draw_words(finding)
+        draw_details(finding)

@@ -7,7 +7,7 @@ import streamlit as st
 from console.context import console
 from console.ui.parts.errors import guarded
 from console.ui.parts.jobs import is_busy, start_job
-from console.ui.parts.session import signed_in
+from console.ui.parts.session import noted
 from console.ui.parts.words import ago, local, plain, size
 from ops import UndoPoint, delete_undo_point, undo_points
 from ops.beside import databases_beside
@@ -74,7 +74,7 @@ def _drop(target: Target, point: UndoPoint) -> None:
         "the backups."
     )
     if st.button("Delete it", type="primary"):
-        signed_in()
         with guarded():
-            delete_undo_point(target, console().folder, point.id)
+            with noted("delete-kept", target.name, archive=point.source, detail=point.location):
+                delete_undo_point(target, console().folder, point.id)
             st.rerun()

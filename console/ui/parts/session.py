@@ -3,20 +3,28 @@ an open page goes on running after its session has ended."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import streamlit as st
 
 from console import accounts
 from console.accounts import Session
 from console.context import console
+from ops.activity import Outcome, record
+from ops.errors import OpsError
 from ops.target import Target
 
 _CHOSEN = "db"
 """The picker's key, and the name under which its value stands in the page's address."""
 
 
-def signed_in() -> Session:
-    """The session behind this page; where it has ended, say so and stop drawing."""
-    session = accounts.who(session_token())
+def signed_in(*, is_use: bool = True) -> Session:
+    """The session behind this page; where it has ended, say so and stop drawing.
+
+    `is_use` is False for a part of a page that draws itself anew: that keeps no session alive.
+    """
+    session = accounts.who(session_token(), is_use=is_use)
     if session is None:
         st.warning("You are signed out, or were away for too long.")
         st.html('<a href="/login" target="_self">Sign in again</a>')
@@ -27,6 +35,30 @@ def signed_in() -> Session:
 def session_token() -> str | None:
     """The token that the browser brought along when it opened the page."""
     return st.context.cookies.get(accounts.SESSION_COOKIE)
+
+
+def client_address() -> str:
+    """Where the person is, as the gate knows it: behind a trusted proxy, that which it names."""
+    return st.context.ip_address or "127.0.0.1"  # None stands for this very machine
+
+
+@contextmanager
+def noted(what: str, target: str = "", *, archive: str = "", detail: str = "") -> Iterator[None]:
+    """One line of activity for what the signed-in person does inside, and what came of it."""
+    outcome, told = Outcome.FAILED, detail
+    who = signed_in().account
+    try:
+        yield
+        outcome = Outcome.DONE
+    except OpsError as error:
+        told = error.message
+        raise
+    finally:
+        where = client_address()
+        record(
+            console(), who=who, where=where, what=what, target=target, archive=archive,
+            outcome=outcome, detail=told,
+        )  # fmt: skip
 
 
 def current_target() -> Target:

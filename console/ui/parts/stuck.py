@@ -7,7 +7,7 @@ import streamlit as st
 from console.context import console
 from console.ui.parts.errors import guarded
 from console.ui.parts.jobs import is_busy
-from console.ui.parts.session import signed_in
+from console.ui.parts.session import noted
 from console.ui.parts.words import local, plain
 from ops.dialects.base import Stuck
 from ops.journal import Journal
@@ -45,9 +45,9 @@ def _ask(target: Target, journal: Journal, stuck: Stuck) -> None:
             st.markdown(f"**{plain(way.title)}**")
             st.markdown(plain(way.explanation))
             if st.button("Choose this", key=f"way-{way.id}", type="primary"):
-                signed_in()
                 with guarded():
-                    take_way_out(target, console().folder, journal.id, way.id)
+                    with noted("settle", target.name, detail=way.title):
+                        take_way_out(target, console().folder, journal.id, way.id)
                     st.rerun()
     with st.expander("Technical details"):
         st.json({"restore": journal.id, "step": journal.step, "facts": journal.facts})

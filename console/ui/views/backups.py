@@ -10,9 +10,10 @@ import streamlit as st
 from console.context import console
 from console.ui.parts.errors import guarded
 from console.ui.parts.heading import heading
+from console.ui.parts.hold import draw_missing, hold_button, reasons_to_keep
 from console.ui.parts.jobs import is_busy, job_panel, start_job
 from console.ui.parts.proof import badge, proof_choice, test_button
-from console.ui.parts.session import current_target, signed_in
+from console.ui.parts.session import current_target, noted
 from console.ui.parts.words import ago, local, plain, size
 from ops import Catalog, CatalogEntry
 from ops.checks.words import many
@@ -24,17 +25,19 @@ _SHOWN = 20
 def draw() -> None:
     """The page."""
     target = current_target()
-    heading("Backups", target)
+    heading("Backups", target, shows_jobs=False)
     _make(target)
     job_panel(target)
     with guarded():
         entries = Catalog(console().folder, target.name).entries()
         if not entries:
             st.info("There is no backup yet. The button above makes the first.")
+        draw_missing(target)
+        reasons = reasons_to_keep(target)
         busy = is_busy(target)
         shown = st.session_state.get("shown_backups", _SHOWN)
         for entry in entries[:shown]:
-            _entry(target, entry, busy)
+            _entry(target, entry, busy, reasons.get(entry.name, ""))
         if len(entries) > shown and st.button(f"Show {len(entries) - shown} older"):
             st.session_state["shown_backups"] = len(entries)
             st.rerun()
@@ -59,7 +62,7 @@ def _make(target: Target) -> None:
             start_job("backup", target, {"label": label, **checking})
 
 
-def _entry(target: Target, entry: CatalogEntry, busy: bool) -> None:
+def _entry(target: Target, entry: CatalogEntry, busy: bool, reason: str) -> None:
     with st.container(border=True):
         title = plain(entry.label) if entry.label else plain(entry.name)
         st.markdown(f"**{title}**")
@@ -68,13 +71,23 @@ def _entry(target: Target, entry: CatalogEntry, busy: bool) -> None:
         else:
             st.caption(_facts(entry))
         badge(entry)
+        if entry.is_held:
+            st.badge("Held: kept until you let it go", icon=":material/lock:", color="violet")
+        elif reason:
+            st.caption(plain(f"{reason}."))
         with st.container(horizontal=True, vertical_alignment="center"):
             st.html(_download_link(target, entry), width="content")
             if entry.manifest is not None:
                 test_button(target, entry, busy)
             if st.button("Rename", key=f"rename-{entry.name}", icon=":material/edit:"):
                 _rename(target, entry)
-            if st.button("Delete", key=f"delete-{entry.name}", icon=":material/delete:"):
+            hold_button(target, entry)
+            if st.button(
+                "Delete",
+                key=f"delete-{entry.name}",
+                icon=":material/delete:",
+                disabled=entry.is_held,
+            ):
                 _delete(target, entry)
 
 
@@ -102,9 +115,9 @@ def _download_link(target: Target, entry: CatalogEntry) -> str:
 def _rename(target: Target, entry: CatalogEntry) -> None:
     label = st.text_input("What is this backup for?", value=entry.label, max_chars=200)
     if st.button("Save", type="primary"):
-        signed_in()
         with guarded():
-            Catalog(console().folder, target.name).set_label(entry.name, label)
+            with noted("rename", target.name, archive=entry.name, detail=label):
+                Catalog(console().folder, target.name).set_label(entry.name, label)
             st.rerun()
 
 
@@ -113,9 +126,9 @@ def _delete(target: Target, entry: CatalogEntry) -> None:
     st.markdown(f"**{plain(entry.label or entry.name)}** will be gone for good.")
     st.markdown("The database itself is not touched.")
     if st.button("Delete it", type="primary", icon=":material/delete:"):
-        signed_in()
         with guarded():
-            Catalog(console().folder, target.name).delete(entry.name)
+            with noted("delete-backup", target.name, archive=entry.name):
+                Catalog(console().folder, target.name).delete(entry.name)
             st.rerun()
 
 

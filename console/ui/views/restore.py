@@ -13,7 +13,7 @@ from console.ui.parts.heading import heading
 from console.ui.parts.jobs import is_busy, job_panel, start_job
 from console.ui.parts.kept import draw_databases_beside, draw_undo_points
 from console.ui.parts.preview import draw_preview
-from console.ui.parts.session import current_target, signed_in
+from console.ui.parts.session import current_target, noted, signed_in
 from console.ui.parts.stuck import draw_stuck
 from console.ui.parts.uploader import uploader
 from console.ui.parts.verdict import is_undamaged
@@ -30,10 +30,11 @@ _OTHERS = "A backup of another database"
 def draw() -> None:
     """The page."""
     target = current_target()
-    heading("Restore", target)
+    heading("Restore", target, shows_jobs=False)
     st.markdown(
-        "Puts a backup in the place of the database. It is checked first, beside the database "
-        "in use; only then are the two swapped, and you can undo it afterwards."
+        "Puts a backup in the place of the database: all of it, or, if anything is wrong with it, "
+        "nothing. The database as it is now is kept, so that you can undo it afterwards; where "
+        "that is not possible, the page says so before you begin."
     )
     job_panel(target, ("restore", "undo", "compare", "beside"))
     with guarded():
@@ -86,9 +87,10 @@ def _uploaded() -> Path | None:
         format_func=lambda upload_id: f"{by_id[upload_id].name} · {size(by_id[upload_id].size)}",
     )
     if st.button("Remove this upload", icon=":material/delete:"):
-        signed_in()
-        remove_upload(console().folder, session.account, chosen)
-        st.rerun()
+        with guarded():
+            with noted("delete-upload", detail=by_id[chosen].name):
+                remove_upload(console().folder, session.account, chosen)
+            st.rerun()
     return by_id[chosen].path
 
 

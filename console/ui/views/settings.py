@@ -8,7 +8,8 @@ import streamlit as st
 from console import accounts
 from console.context import console
 from console.ui.parts.errors import guarded
-from console.ui.parts.session import current_target, session_token, signed_in
+from console.ui.parts.messages import draw_messages
+from console.ui.parts.session import current_target, noted, session_token
 from console.ui.parts.words import plain
 from ops.settings import Settings, source_of
 
@@ -18,11 +19,13 @@ def draw() -> None:
     current_target()
     st.title("Settings")
     _databases()
+    draw_messages()
     _values()
     _password()
     st.subheader("Sign out")
     if st.button("Sign out of this browser", icon=":material/logout:"):
-        accounts.sign_out(session_token())
+        with noted("sign-out"):
+            accounts.sign_out(session_token())
         st.rerun()
 
 
@@ -87,12 +90,12 @@ def _password() -> None:
 
 
 def _set_password(new: str, again: str) -> None:
-    signed_in()
     if new != again:
         st.error("The two passwords are not the same. Nothing was changed.")
         return
     with guarded():
-        accounts.set_password(new, keep_token=session_token())
+        with noted("password"):
+            accounts.set_password(new, keep_token=session_token())
         st.success("The password is set. Other browsers were signed out.")
 
 

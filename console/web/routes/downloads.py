@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
 from typing import Final
 
@@ -13,7 +14,10 @@ from starlette.routing import Route
 
 from console.context import console
 from console.web.answers import problem
+from console.web.gate import address_of, session_of
+from ops import activity
 
+_ONE_DOWNLOAD_SECONDS: Final = 3600
 ARCHIVE_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}\.zip", re.ASCII)
 
 
@@ -31,6 +35,8 @@ async def download(request: Request) -> Response:
         return problem(
             404, "There is no backup of this name.", "It may have been deleted; look at the list."
         )
+    if request.method == "GET":
+        await anyio.to_thread.run_sync(_note, request, target, name)
     return ArchiveResponse(
         path,
         filename=name,
@@ -39,6 +45,21 @@ async def download(request: Request) -> Response:
         # at a twentieth of the speed.
         headers={"Content-Encoding": "identity", "Cache-Control": "private, no-store"},
     )
+
+
+def _note(request: Request, target: str, name: str) -> None:
+    """A line of activity; the pieces of a download that is gone on with within an hour, by the
+    same person from the same place, are one."""
+    who, where = session_of(request).account, address_of(request)
+    if "range" in request.headers:
+        since = time.time() - _ONE_DOWNLOAD_SECONDS
+        lately = activity.Filter(who=who, what="download", target=target, since=since)
+        if any(
+            (line.archive, line.where) == (name, where)
+            for line in activity.entries(console(), lately, limit=1000)
+        ):
+            return
+    activity.record(console(), who=who, where=where, what="download", target=target, archive=name)
 
 
 def _find(target: str, name: str) -> Path | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from functools import partial
 from typing import Final
 from urllib.parse import parse_qs, urlsplit
 
@@ -11,10 +13,13 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from console import accounts
-from console.web.gate import WATCH_PATH, is_signed_in
+from console.context import console
+from console.web.gate import WATCH_PATH, address_of, is_signed_in
 from console.web.routes.login_page import HEADERS, login_page
+from ops.activity import Outcome, record
 
 BODY_LIMIT: Final = 8192
+FAILED_LINES_A_MINUTE: Final = 20
 
 # Passwords are checked one after the other; who waits must not take the pages' threads.
 _guesses = CapacityLimiter(2)
@@ -31,6 +36,7 @@ async def login(request: Request) -> Response:
     session = await to_thread.run_sync(accounts.use_sign_in_link, token)
     if session is None and is_signed_in(request):
         return RedirectResponse(f"{_root(request)}/", 303, {"Cache-Control": "no-store"})
+    await _note(request, "sign-in", session is not None, "by a link")
     if session is None:
         return await _form("/", "This sign-in link was used before or is too old.", 403)
     return _signed_in(request, session, "/")
@@ -40,6 +46,7 @@ async def logout(request: Request) -> Response:
     """End the session. The gate has refused what another site sent."""
     token = request.cookies.get(accounts.SESSION_COOKIE)
     await to_thread.run_sync(accounts.sign_out, token)
+    await _note(request, "sign-out", True, "")
     answer = RedirectResponse(f"{_root(request)}/login", 303)
     answer.delete_cookie(accounts.SESSION_COOKIE, httponly=True, samesite="lax")
     return answer
@@ -72,9 +79,45 @@ async def _with_password(request: Request) -> Response:
         )
     except accounts.TooManyAttempts as error:
         return await _form(target, error.message, 429, {"Retry-After": str(error.seconds)})
+    await _note(request, "sign-in", session is not None, "by the password")
     if session is None:
         return await _form(target, "This is not the password.", 401)
     return _signed_in(request, session, target)
+
+
+async def _note(request: Request, what: str, went_well: bool, how: str) -> None:
+    """A line of activity. Strangers can fail as often as they like: their lines are few."""
+    if not went_well and not _failures.may_write():
+        return
+    note = partial(
+        record,
+        console(),
+        who=accounts.ADMIN if went_well else "a stranger",
+        where=address_of(request),
+        what=what,
+        outcome=Outcome.DONE if went_well else Outcome.FAILED,
+        detail=how,
+    )
+    await to_thread.run_sync(note)
+
+
+class _Sparing:
+    """Lets through at most so many in a minute."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._minute, self._used = 0, 0
+
+    def may_write(self) -> bool:
+        """Whether one more fits into this minute."""
+        minute = int(time.monotonic() // 60)
+        if minute != self._minute:
+            self._minute, self._used = minute, 0
+        self._used += 1
+        return self._used <= self._most
+
+
+_failures = _Sparing(FAILED_LINES_A_MINUTE)
 
 
 async def _form(

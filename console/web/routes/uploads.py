@@ -18,7 +18,9 @@ from starlette.routing import Route
 from console import uploads as files
 from console.context import console
 from console.web.answers import error_answer, problem
-from console.web.gate import session_of
+from console.web.gate import address_of, session_of
+from ops.activity import record
+from ops.checks import words
 from ops.errors import Busy, OpsError
 
 BATCH_BYTES: Final = 1 << 20
@@ -66,9 +68,12 @@ async def one(request: Request) -> Response:
     try:
         if request.method == "DELETE":
             await to_thread.run_sync(files.remove_upload, folder, owner, upload_id)
+            await to_thread.run_sync(_note, request, "delete-upload", upload)
             return Response(status_code=204, headers=_TUS)
         if request.method == "PATCH":
             offset = await _append(request, upload)
+            if offset == upload.size and not upload.is_complete:
+                await to_thread.run_sync(_note, request, "upload", upload)
             return Response(status_code=204, headers={**_TUS, "Upload-Offset": str(offset)})
     except OpsError as error:
         return _error(error)
@@ -109,6 +114,18 @@ async def _next_batch(stream: AsyncIterator[bytes]) -> bytes:
     except ClientDisconnect:
         pass
     return b"".join(chunks)
+
+
+def _note(request: Request, what: str, upload: files.Upload) -> None:
+    """A line of activity."""
+    record(
+        console(),
+        who=session_of(request).account,
+        where=address_of(request),
+        what=what,
+        archive=upload.path.with_suffix(".zip").name,
+        detail=f"{upload.name}, {words.size(upload.size)}",
+    )
 
 
 def _number(request: Request, header: str) -> int | None:

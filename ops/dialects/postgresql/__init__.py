@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Final
 
 from sqlalchemy import Engine, text
 
@@ -20,10 +19,25 @@ from ops.dialects.base import (
     RowSource,
     ServerSessions,
     SizeReport,
+    SlowStatements,
     Snapshot,
+    StatementOrder,
     Stuck,
+    WaitingSession,
 )
-from ops.dialects.postgresql import backup, figures, inplace, preflight, rows, staging, stuck
+from ops.dialects.postgresql import (
+    activity,
+    backup,
+    figures,
+    inplace,
+    place,
+    preflight,
+    rows,
+    sessions,
+    staging,
+    stuck,
+)
+from ops.dialects.postgresql import identity as identities
 from ops.dialects.postgresql import swap as swapping
 from ops.dialects.postgresql.connect import (
     CONNECT_ARGS,
@@ -31,12 +45,9 @@ from ops.dialects.postgresql.connect import (
     database_of,
     pooled,
 )
-from ops.errors import PreflightRefused
 from ops.journal import Journal
 from ops.progress import Progress
 from ops.target import redact
-
-_THIS_MACHINE: Final = ("", "localhost", "127.0.0.1", "::1")
 
 
 class PostgreSQL(Dialect):
@@ -51,10 +62,7 @@ class PostgreSQL(Dialect):
         return database_of(engine)
 
     def identity(self, engine: Engine) -> str:
-        parameters = connect_parameters(engine)
-        host, port = str(parameters.get("host", "")).lower(), parameters.get("port", 5432)
-        is_here = host in _THIS_MACHINE or host.startswith("/")
-        return f"{'' if is_here else host}:{port}/{self.database_name(engine)}"
+        return identities.identity(engine)
 
     def facts(self, engine: Engine) -> DatabaseFacts:
         query = "SELECT pg_database_size(current_database()), current_setting('server_version')"
@@ -78,6 +86,20 @@ class PostgreSQL(Dialect):
 
     def sessions(self, engine: Engine) -> ServerSessions | None:
         return figures.sessions(engine)
+
+    def free_disk(self, engine: Engine) -> int | None:
+        return place.free_disk(engine)
+
+    def is_at_work(self, engine: Engine) -> bool:
+        return sessions.are_at_work(engine)
+
+    def waits(self, engine: Engine) -> tuple[WaitingSession, ...] | None:
+        return activity.waits(engine)
+
+    def slow_statements(
+        self, engine: Engine, order: StatementOrder, most: int
+    ) -> SlowStatements | None:
+        return activity.slow_statements(engine, order, most)
 
     def checks(self) -> tuple[Check, ...]:
         from ops.checks.postgresql import CHECKS
@@ -110,6 +132,9 @@ class PostgreSQL(Dialect):
     ) -> list[Notice]:
         return preflight.notices(engine, manifest, workspace, foreign=foreign)
 
+    def foreign_notices(self, engine: Engine, verb: str) -> list[Notice]:
+        return preflight.foreign_notices(engine, verb)
+
     def stages_beside(self, engine: Engine) -> bool:
         return not inplace.is_needed(engine)
 
@@ -124,17 +149,14 @@ class PostgreSQL(Dialect):
         foreign: bool,
     ) -> Replacement:
         if inplace.is_needed(engine):
-            return inplace.stage(engine, dump, manifest, journal)
+            return inplace.stage(engine, dump, manifest, journal, progress)
         return staging.stage(engine, dump, manifest, journal, progress, foreign=foreign)
 
     def count_rows(
         self, engine: Engine, staged: Replacement, *, checksums: bool = False
     ) -> tuple[TableRows, ...]:
-        if inplace.is_file(staged):
-            return inplace.count_rows(engine, staged)
-        if staged.tables is not None:
-            return staged.tables
-        return staging.count_rows(engine, staged, checksums=checksums)
+        assert staged.tables is not None  # `stage` has counted them, and could be stopped
+        return staged.tables
 
     def open_rows(
         self, engine: Engine, staged: Replacement | None
@@ -143,13 +165,7 @@ class PostgreSQL(Dialect):
 
     def keep_beside(self, engine: Engine, staged: Replacement, journal: Journal) -> Replacement:
         rows.staged_database(staged)
-        if staged.tables is not None:
-            raise PreflightRefused(
-                "A backup that this console did not make is not kept beside the database: the "
-                "server's own clean-up would run commands in it with the owner's rights.",
-                "Look at it on a server of its own: docs/restore-without-the-console.md says how.",
-            )
-        return staged  # it stands beside the live one already
+        return staged  # it stands beside the live one already, and only its owner may enter
 
     def address_of(self, engine: Engine, kept: Replacement) -> str:
         return redact(engine.url.set(database=kept.location).render_as_string())

@@ -8,7 +8,6 @@ BEGIN and one COMMIT, which are left out.
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,11 +17,12 @@ from typing import Any, Final
 import psycopg2
 from sqlalchemy import Connection
 
-from ops.dialects.postgresql.contents import around_extensions, damaged, entries_of
+from ops.dialects.postgresql.contents import around_extensions, entries_of
 from ops.dialects.postgresql.names import run_plain
+from ops.dialects.postgresql.reading import damaged, limits_for
 from ops.dialects.postgresql.script import CopyBlock, encoding_of, parts_of, without_commands
 from ops.dialects.postgresql.sessions import attended, driver_connection
-from ops.dialects.postgresql.tools import ClientTools
+from ops.dialects.postgresql.tools import ClientTools, bare_environment
 from ops.errors import ToolFailed, Unavailable
 from ops.programs import output_of
 from ops.progress import Progress
@@ -30,6 +30,7 @@ from ops.target import redact
 
 _COPY_BYTES: Final = 1 << 20
 _REPORT_EVERY: Final = 8 << 20
+_ROWS_BETWEEN_REPORTS: Final = 100_000
 _DATA: Final = ("--section=data", "--single-transaction")
 _CONNECTION_LOST: Final = ("57P", "08")
 """Classes of SQLSTATE: the server shuts down or ended our session; the line broke."""
@@ -44,17 +45,21 @@ class Body:
     options: tuple[str, ...]
     listing: Path
 
-    def count(self) -> dict[str, int]:
+    def count(self, progress: Progress) -> dict[str, int]:
         """The rows of every table in the dump, which is read to its end; needs no server.
 
-        Raises BadArchive.
+        Raises BadArchive, Cancelled.
         """
-        counted = {}
+        counted: dict[str, int] = {}
         try:
             with self._printed(*_DATA) as stream:
                 for part in parts_of(stream):
                     if isinstance(part, CopyBlock):
-                        counted[part.table] = sum(1 for _ in part.rows())
+                        counted[part.table] = 0
+                        for number, _ in enumerate(part.rows(), 1):
+                            counted[part.table] = number
+                            if number % _ROWS_BETWEEN_REPORTS == 0:
+                                progress.report(0, 1, f"Counting rows: {part.table}")
         except ToolFailed as failed:
             raise damaged(failed.detail) from failed
         return counted
@@ -122,7 +127,8 @@ class Body:
             "--file=-",
             self.dump,
         ]
-        with output_of(command, env={**os.environ, "LC_ALL": "C"}) as stream:
+        limits = limits_for(self.dump)
+        with output_of(command, env=bare_environment(), limits=limits) as stream:
             yield stream
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,10 +9,10 @@ from typing import Any, Final
 
 from psycopg2.extensions import make_dsn
 from sqlalchemy import Connection, Engine, create_engine, event, text
-from sqlalchemy.dialects.postgresql import psycopg2 as sqlalchemy_psycopg2
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import NullPool
 
+from ops.dialects.postgresql.tools import connecting_environment
 from ops.errors import Busy, OpsError, Unavailable
 from ops.target import redact
 
@@ -26,13 +25,25 @@ _SAFE_PATH: Final = "search_path = pg_catalog, pg_temp"
 in a schema of the default path could otherwise put a `format` of their own before it, which
 would run with our rights."""
 
-CONNECT_ARGS: Final = {"application_name": APPLICATION, "connect_timeout": 10}
+STEADY: Final = {
+    "connect_timeout": 10,
+    "keepalives_idle": 20,
+    "keepalives_interval": 5,
+    "keepalives_count": 4,
+    "tcp_user_timeout": 60_000,
+}
+"""A server that has vanished without a word is noticed within a minute. In seconds, but for the
+last one."""
+
+CONNECT_ARGS: Final = {"application_name": APPLICATION, **STEADY}
 
 _MAINTENANCE: Final = ("postgres", "template1")
 
 
 def connect_parameters(engine: Engine) -> dict[str, Any]:
     """The libpq keywords (host, port, user, password, sslmode, …) of an engine's URL."""
+    from sqlalchemy.dialects.postgresql import psycopg2 as sqlalchemy_psycopg2
+
     dialect = sqlalchemy_psycopg2.dialect()  # type: ignore[no-untyped-call]
     _, keywords = dialect.create_connect_args(engine.url)  # type: ignore[no-untyped-call]
     return dict(keywords)
@@ -129,6 +140,18 @@ def translated() -> Iterator[None]:
         yield
     except DBAPIError as cause:
         raise in_words(cause) from cause
+    except UnicodeError as cause:
+        raise _unreadable(str(cause)) from cause
+
+
+def _unreadable(detail: str) -> OpsError:
+    return OpsError(
+        "A name in the database, of a table or a column for example, is not written in the "
+        "encoding that the database says it has, so the console cannot read it.",
+        "Ask whoever made it to rename it (ALTER TABLE … RENAME); pg_dump can save the database "
+        "as it is.",
+        detail,
+    )
 
 
 def in_words(cause: DBAPIError) -> OpsError:
@@ -147,6 +170,8 @@ def in_words(cause: DBAPIError) -> OpsError:
             "Stop the programs that use the database, then try again.",
             detail,
         )
+    if code in ("22021", "22P05"):
+        return _unreadable(detail)
     if code in ("53100",):
         return OpsError("The database server's disk is full.", "Make room on it.", detail)
     if isinstance(cause, OperationalError) and not code:
@@ -175,7 +200,7 @@ class ToolAccess:
         server: tuple[str, int] | None = None,
         application: str = APPLICATION,
     ) -> None:
-        parameters = connect_parameters(engine)
+        parameters = {**STEADY, **connect_parameters(engine)}
         password = parameters.pop("password", None)
         if server is not None:
             # The snapshot lives on one server; with several hosts the tools must meet that one.
@@ -196,8 +221,7 @@ class ToolAccess:
 
     def __enter__(self) -> ToolAccess:
         self.env = {
-            **os.environ,
-            "LC_ALL": "C",
+            **connecting_environment(),
             "PGAPPNAME": self._application,
             "PGCONNECT_TIMEOUT": "10",
         }

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
+import tempfile
 from collections.abc import Collection
 from pathlib import Path
 from typing import Final
@@ -13,8 +13,8 @@ from typing import Final
 from sqlalchemy import Connection, text
 
 from ops.archive.manifest import Manifest
+from ops.dialects.postgresql.reading import read_through
 from ops.dialects.postgresql.tools import ClientTools
-from ops.errors import BadArchive
 
 _ENTRY: Final = re.compile(r"\d+; (\d+) (\d+) (.*)")
 _TABLE: Final = re.compile(r"TABLE (?!DATA |ATTACH )")
@@ -33,22 +33,18 @@ def archive_major(manifest: Manifest) -> int:
     return int(found[1]) if found else 0
 
 
+def needs_zstd(manifest: Manifest) -> bool:
+    """Whether only a pg_restore with zstd reads the dump."""
+    told = manifest.database.details if manifest.database else {}
+    return told.get("compression") == "zstd"
+
+
 def entries_of(tools: ClientTools, dump: Path) -> list[str]:
     """The lines of the table of contents. Raises BadArchive when it cannot be read."""
-    listed = subprocess.run([tools.pg_restore, "--list", dump], capture_output=True, check=False)
-    if listed.returncode != 0:
-        raise damaged(listed.stderr.decode(errors="replace").strip()[:500])
-    told = listed.stdout.decode(errors="surrogateescape")  # names are in the archive's encoding
+    with tempfile.NamedTemporaryFile() as listing:
+        read_through(tools, dump, "--list", f"--file={listing.name}")
+        told = listing.read().decode(errors="surrogateescape")  # in the archive's encoding
     return [line for line in re.split(r"\r?\n", told) if _ENTRY.match(line)]
-
-
-def damaged(detail: str = "") -> BadArchive:
-    """The error for a dump that pg_restore cannot read."""
-    return BadArchive(
-        "The database inside this backup is damaged or not a PostgreSQL dump.",
-        "Use another copy of the backup.",
-        detail,
-    )
 
 
 def for_administrators(entries: list[str]) -> list[str]:
@@ -84,7 +80,7 @@ def owner_options(
     missing = sorted(_owners_beside(entries, known) | (_named_roles(manifest) - set(known)))
     if missing:
         note = (
-            f"The backup names users unknown to this server ({', '.join(missing)}). Here "
+            f"The backup names users unknown to this server ({shown(missing)}). Here "
             "everything belongs to the console's user, and grants to others were left out."
         )
         return ["--no-owner", "--no-privileges"], [note]
@@ -92,11 +88,16 @@ def owner_options(
     others = in_place and _owners_beside(entries, list(connection.execute(text(ours)).scalars()))
     if others:
         note = (
-            f"What belonged to {', '.join(sorted(others))} belongs to the console's user here, "
+            f"What belonged to {shown(sorted(others))} belongs to the console's user here, "
             "which may not give anything to others."
         )
         return ["--no-owner"], [note]
     return [], []
+
+
+def shown(names: list[str]) -> str:
+    """Names for people; what is not valid in the dump's encoding shows as question marks."""
+    return ", ".join(names).encode(errors="replace").decode()
 
 
 def _owners_beside(entries: list[str], roles: list[str]) -> set[str]:

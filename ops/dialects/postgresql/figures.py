@@ -18,6 +18,7 @@ from ops.dialects.base import (
 )
 from ops.dialects.postgresql.backup import UNREADABLE, count_tables
 from ops.dialects.postgresql.connect import pooled
+from ops.dialects.postgresql.guest import IS_SUPERUSER
 from ops.dialects.postgresql.rows import COUNTED_TABLES, shapes
 from ops.progress import SILENT
 from ops.target import CountingPool
@@ -108,10 +109,15 @@ def _relation(row: Any) -> RelationSize:
 
 def live_rows(engine: Engine) -> tuple[LiveRows, ...]:
     """Counted where the database is small, else the planner's estimates (None for a table
-    never analysed)."""
+    never analysed).
+
+    Never counted as a superuser: planning alone evaluates what others wrote into indexes, and
+    a mere look must not run that with all rights.
+    """
     with pooled(engine) as connection:
         size = connection.execute(text("SELECT pg_database_size(current_database())")).scalar()
-        may_count = connection.execute(text(UNREADABLE)).first() is None
+        may_count = not connection.execute(text(IS_SUPERUSER)).scalar()
+        may_count = may_count and connection.execute(text(UNREADABLE)).first() is None
         columns = {name: tuple(shape.columns) for name, shape in shapes(connection).items()}
         if int(size or 0) <= COUNT_LIMIT and may_count:
             counted = count_tables(connection, SILENT)

@@ -4,7 +4,8 @@ A dump is a program: it runs with the rights of whoever restores it, and RESET R
 mere SET ROLE. So a login is made for it that owns nothing and is a member of nothing, signs in
 by itself, and may only make things in the staging database. Whatever would run code of the
 archive before it is in place (pg_restore, ANALYZE, counting, of which planning alone evaluates
-index expressions) is done by it; then its things are given to the owner and it is dropped.
+index expressions, and the server's own clean-up) is done by it. Its things are given to the
+owner on the way to the swap alone; what is only tried out is dropped before its login is.
 
 The right CREATEROLE is enough, on 16 and 18 as well (tried), where it reaches only the roles
 that its bearer has made.
@@ -27,16 +28,21 @@ from ops.dialects.postgresql.sessions import driver_connection
 from ops.errors import OpsError
 
 _NAME: Final = re.compile(r"ops_restore_[0-9a-f]{16}")
-_VALID: Final = timedelta(days=1)
+_VALID: Final = timedelta(days=30)
+"""Longer than any restore takes, which signs in again and again. What is left of a killed one is
+dropped when that is settled, and nobody knows its password."""
 
 _MAY_MAKE_LOGINS: Final = (
     "SELECT rolsuper OR rolcreaterole FROM pg_roles WHERE rolname = current_user"
 )
-_IS_SUPERUSER: Final = "SELECT rolsuper FROM pg_roles WHERE rolname = current_user"
+IS_SUPERUSER: Final = "SELECT rolsuper FROM pg_roles WHERE rolname = current_user"
+_IS_THERE: Final = "SELECT 1 FROM pg_roles WHERE rolname = :name"
 _WHO: Final = "SELECT session_user = :name AND current_user = :name"
 _END_SESSIONS: Final = (
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = :name"
 )
+
+_OWNER: Final = "SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = :name"
 
 _MEMBERSHIPS_HAVE_OPTIONS: Final = 16
 _PUBLIC_IS_THE_OWNERS: Final = 15
@@ -54,7 +60,7 @@ def new_name() -> str:
     return f"ops_restore_{token_hex(8)}"
 
 
-def make(engine: Engine, staged: str, owner: str, name: str) -> Engine:
+def make(engine: Engine, staged: str, name: str) -> Engine:
     """Make the login and let it make things in the database `staged`; an engine that signs in
     as it, with a password that nobody else knows and that no statement shows.
 
@@ -68,9 +74,10 @@ def make(engine: Engine, staged: str, owner: str, name: str) -> Engine:
             connection,
             f"CREATE ROLE {quoted(name)} LOGIN PASSWORD '{proof}' VALID UNTIL '{until}'",
         )
-        if not connection.execute(text(_IS_SUPERUSER)).scalar():
-            _share_its_rights(connection, name, owner)
-        run_plain(connection, f"GRANT CREATE ON DATABASE {quoted(staged)} TO {quoted(name)}")
+        if not connection.execute(text(IS_SUPERUSER)).scalar():
+            _share_its_rights(connection, name, _owner_of(connection, staged))
+        rights = "CONNECT, CREATE, TEMPORARY"
+        run_plain(connection, f"GRANT {rights} ON DATABASE {quoted(staged)} TO {quoted(name)}")
     with connected(engine, staged) as connection:
         if server_major(connection) >= _PUBLIC_IS_THE_OWNERS:
             run_plain(connection, f"GRANT USAGE, CREATE ON SCHEMA public TO {quoted(name)}")
@@ -102,12 +109,28 @@ def _engine_of(engine: Engine, database: str, name: str, password: str) -> Engin
     return create_engine(url.difference_update_query(_SIGNING_IN))
 
 
-def hand_over(engine: Engine, staged: str, owner: str, name: str) -> None:
-    """Give all that the login made to `owner`, and drop the login."""
-    with connected(engine, staged) as connection:
+def _owner_of(connection: Connection, database: str) -> str:
+    return str(connection.execute(text(_OWNER), {"name": database}).scalar())
+
+
+def hand_over(engine: Engine, staged: str, name: str) -> None:
+    """Give all that the login made to the owner of the database `staged`, and take all rights
+    from the login. From here on the server's clean-up runs with the rights of the owner."""
+    with connected(engine, staged, autocommit=False) as connection:
         connection.execute(text(_END_SESSIONS), {"name": name})
-        run_plain(connection, f"REASSIGN OWNED BY {quoted(name)} TO {quoted(owner)}")
+        run_plain(connection, "SET LOCAL lock_timeout = '10s'")
+        owner = quoted(_owner_of(connection, staged))
+        run_plain(connection, f"REASSIGN OWNED BY {quoted(name)} TO {owner}")
         run_plain(connection, f"DROP OWNED BY {quoted(name)}")
+        connection.commit()
+
+
+def leave(engine: Engine, name: str, database: str | None) -> None:
+    """Drop the login, if it is there; what it has in `database` is given to the owner first."""
+    with maintenance(engine) as connection:
+        is_there = connection.execute(text(_IS_THERE), {"name": name}).first() is not None
+    if is_there and database is not None:
+        hand_over(engine, database, name)
     drop(engine, name)
 
 

@@ -28,7 +28,9 @@ from ops.dialects.postgresql.contents import (
     archive_major,
     entries_of,
     for_administrators,
+    needs_zstd,
     owner_options,
+    shown,
 )
 from ops.dialects.postgresql.names import oid_of, run_plain
 from ops.dialects.postgresql.sessions import application_of, attended, end_leftovers, repeated
@@ -36,7 +38,7 @@ from ops.dialects.postgresql.tools import ClientTools, tools_for
 from ops.dialects.postgresql.wipe import kept_schemas, lock_all_tables, refuse_if_changed, wipe
 from ops.errors import MismatchFound, NeedsHuman, PreflightRefused
 from ops.journal import Journal, Step
-from ops.progress import SILENT, Progress
+from ops.progress import Progress
 
 _MAY_CREATE: Final = "SELECT rolsuper OR rolcreatedb FROM pg_roles WHERE rolname = current_user"
 
@@ -83,39 +85,30 @@ def is_needed(engine: Engine) -> bool:
         return not connection.execute(text(_MAY_CREATE)).scalar()
 
 
-def stage(engine: Engine, dump: Path, manifest: Manifest, journal: Journal) -> Replacement:
-    """Look whether the archive can be put in place; nothing is made.
+def stage(
+    engine: Engine, dump: Path, manifest: Manifest, journal: Journal, progress: Progress
+) -> Replacement:
+    """Look whether the archive can be put in place, and count its rows; nothing is made.
 
-    Raises BadArchive, PreflightRefused.
+    Raises BadArchive, PreflightRefused, Cancelled.
     """
     with connected(engine) as connection:
-        major = archive_major(manifest)
-        entries = entries_of(tools_for(server_major(connection), major), dump)
+        major, zstd = archive_major(manifest), needs_zstd(manifest)
+        tools = tools_for(server_major(connection), major, zstd=zstd)
+        entries = entries_of(tools, dump)
         options, notes = owner_options(connection, entries, manifest, in_place=True)
     unable = for_administrators(entries)
     if unable:
         raise PreflightRefused(
             "The backup holds what only the server's administrator may bring back: "
-            f"{', '.join(unable[:5])}.",
+            f"{shown(unable[:5])}.",
             "Ask whoever runs the server to restore it with pg_restore.",
         )
     journal.advance(Step.STAGING, live=database_of(engine), options=" ".join(options))
-    facts: dict[str, str | int] = {"archive_major": major}
-    return Replacement(str(dump), dump.stat().st_size, facts, tuple(notes))
-
-
-def count_rows(engine: Engine, staged: Replacement) -> tuple[TableRows, ...]:
-    """The rows that the file holds, which is read to its end. Raises BadArchive."""
-    dump = Path(staged.location)
-    tools = _tools(engine, staged)
-    counted = body_of(tools, dump, dump.with_suffix(".list")).count()
-    return tuple(TableRows(name=name, rows=rows) for name, rows in sorted(counted.items()))
-
-
-def _tools(engine: Engine, replacement: Replacement) -> ClientTools:
-    with connected(engine) as connection:
-        major = server_major(connection)
-    return tools_for(major, int(replacement.facts.get("archive_major", 0)))
+    counted = body_of(tools, dump, dump.with_suffix(".list")).count(progress)
+    tables = tuple(TableRows(name=name, rows=rows) for name, rows in sorted(counted.items()))
+    facts: dict[str, str | int] = {"archive_major": major, "zstd": int(zstd)}
+    return Replacement(str(dump), dump.stat().st_size, facts, tuple(notes), tables)
 
 
 def swap(
@@ -186,7 +179,7 @@ class _Place:
             kept_schemas=kept_schemas(connection),
         )
         given = body.load(connection, progress.within(0, 0.8))
-        counted = _watched(connection, _counted, progress, 0.8, "Counting every row")
+        counted = _counted(connection, progress.within(0.8, 0.9))
         if counted != given:
             raise MismatchFound(
                 "The database did not take what the backup holds.",
@@ -198,8 +191,9 @@ class _Place:
 
     def tools(self, connection: Connection) -> ClientTools:
         """What fits the server and reads the file."""
-        known = int(self.replacement.facts.get("archive_major", 0))
-        return tools_for(server_major(connection), known)
+        facts = self.replacement.facts
+        known, zstd = int(facts.get("archive_major", 0)), bool(facts.get("zstd"))
+        return tools_for(server_major(connection), known, zstd=zstd)
 
 
 def _work_beside(keep: Path) -> Path:
@@ -222,8 +216,9 @@ def _watched(
     return attended(connection, lambda: work(connection), report)
 
 
-def _counted(connection: Connection) -> dict[str, int]:
-    return {table.name: table.rows for table in count_tables(connection, SILENT)}
+def _counted(connection: Connection, progress: Progress) -> dict[str, int]:
+    progress.report(0, 1, "Counting every row")
+    return {table.name: table.rows for table in count_tables(connection, progress)}
 
 
 def _analyze(connection: Connection) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,9 +10,11 @@ from sqlalchemy import Connection, Engine, RowMapping, text
 
 from ops.archive.manifest import Manifest
 from ops.dialects.base import Notice, NoticeLevel
+from ops.dialects.postgresql import guest
 from ops.dialects.postgresql.backup import server_major
 from ops.dialects.postgresql.connect import connected
-from ops.dialects.postgresql.contents import archive_major
+from ops.dialects.postgresql.contents import archive_major, needs_zstd
+from ops.dialects.postgresql.growth import folder_of, size_of
 from ops.dialects.postgresql.inplace_notices import in_place_notices
 from ops.dialects.postgresql.tools import tools_for
 from ops.errors import PreflightRefused
@@ -54,7 +55,8 @@ def notices(engine: Engine, manifest: Manifest, workspace: Path, *, foreign: boo
     found = []
     with connected(engine) as connection:
         try:
-            tools_for(server_major(connection), archive_major(manifest))
+            major, zstd = archive_major(manifest), needs_zstd(manifest)
+            tools_for(server_major(connection), major, zstd=zstd)
         except PreflightRefused as refusal:
             found.append(Notice(NoticeLevel.REFUSE, refusal.message, refusal.hint))
         row = connection.execute(text(_RIGHTS)).mappings().one()
@@ -153,21 +155,40 @@ def _foreign(row: RowMapping) -> Notice:
     return Notice(NoticeLevel.WARN, message, hint)
 
 
+_NOT_OPENED = {
+    "compare": (
+        "A backup that this console did not make is not compared row by row: reading it could run "
+        "commands of somebody else's with the rights of the console's user.",
+        "The numbers of rows on the Restore page are known without reading it.",
+    ),
+    "beside": (
+        "A backup that this console did not make is not kept beside the database: the server's "
+        "own clean-up would run commands in it with the owner's rights.",
+        "Look at it on a server of its own: docs/restore-without-the-console.md says how.",
+    ),
+}
+
+
+def foreign_notices(engine: Engine, verb: str) -> list[Notice]:
+    """What a guest brings to life may hold code that runs when somebody else reads it."""
+    if verb not in _NOT_OPENED:
+        return []
+    with connected(engine) as connection:
+        if not guest.may_be_made(connection):
+            return []  # it is read by whoever has brought it to life, which was confirmed
+    return [Notice(NoticeLevel.REFUSE, *_NOT_OPENED[verb])]
+
+
 def _room(connection: Connection) -> list[Notice]:
     """Free disk, where the server's folder, or the tablespace of the database, is on this
     machine and we may know it."""
-    query = text(
-        "SELECT coalesce(nullif(pg_tablespace_location(dattablespace), ''),"
-        " current_setting('data_directory', true)), pg_database_size(oid)"
-        " FROM pg_database WHERE datname = current_database()"
-        " AND pg_has_role(current_user, 'pg_read_all_settings', 'USAGE')"
-    )
-    row = connection.execute(query).one_or_none()
-    if row is None or not row[0] or not os.access(row[0], os.R_OK):
+    live = str(connection.execute(text("SELECT current_database()")).scalar())
+    folder = folder_of(connection, live)
+    if folder is None:
         message = "Whether the server has room for a second copy could not be checked."
         hint = "It needs about twice the database's size free."
         return [Notice(NoticeLevel.INFO, message, hint)]
-    free, need = shutil.disk_usage(row[0]).free, int(row[1] * 2.1)
+    free, need = shutil.disk_usage(folder).free, int(size_of(connection, live) * 2.1)
     if free >= need:
         return []
     message = (

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, text
 
@@ -13,6 +14,7 @@ from ops.dialects.base import Replacement, RowSource, TableShape
 from ops.dialects.postgresql.checksums import fix_settings
 from ops.dialects.postgresql.connect import connected, translated
 from ops.dialects.postgresql.names import quoted
+from ops.dialects.postgresql.sessions import attended
 from ops.errors import PreflightRefused
 
 COUNTED_TABLES: Final = """
@@ -50,9 +52,15 @@ class _Rows(RowSource):
     ) -> Iterator[tuple[int, int]]:
         # The table's name comes quoted from the catalogue.
         query = f"SELECT {_mark(key)}, {_mark(columns)} FROM {table} ORDER BY 1, 2"  # nosec B608
-        with translated():
+
+        def begin() -> tuple[Any, Any]:
             found = self._connection.exec_driver_sql(query, execution_options=_STREAMED)
-            yield from ((row_key, row) for row_key, row in found)
+            return found, found.fetchone()  # by then the server has put all in order
+
+        with translated():
+            found, first = attended(self._connection, begin, self.watch)
+            rows = chain(() if first is None else (first,), found)
+            yield from ((row_key, row) for row_key, row in rows)
 
 
 def _mark(columns: tuple[str, ...]) -> str:
@@ -77,17 +85,7 @@ def shapes(connection: Connection) -> dict[str, TableShape]:
 
 @contextmanager
 def open_rows(engine: Engine, staged: Replacement | None) -> Iterator[RowSource]:
-    """All tables as of one moment, on a connection of its own.
-
-    What a guest has staged may hold code that runs when it is read, with the reader's rights.
-    """
-    if staged is not None and staged.tables is not None:
-        raise PreflightRefused(
-            "A backup that this console did not make is not compared row by row: reading it "
-            "could run commands of somebody else's with the rights of the console's user.",
-            "The table above says what is known without reading it. To see more, use “Look at "
-            "it first” and open it with a program and a user of your own.",
-        )
+    """All tables as of one moment, on a connection of its own."""
     database = staged_database(staged) if staged else None
     with connected(engine, database, autocommit=False) as connection:
         connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))

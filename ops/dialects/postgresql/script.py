@@ -14,7 +14,7 @@ from typing import Final
 
 from psycopg2.extensions import encodings
 
-from ops.dialects.postgresql.contents import damaged
+from ops.dialects.postgresql.reading import damaged
 
 _QUOTED: Final = re.compile(rb"\"(?:[^\"]|\"\")*\"|'(?:[^']|'')*'")
 _NAME: Final = rb'(?:"(?:[^"]|"")+"|[^".\s]+)'

@@ -3,30 +3,35 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Final
 
 from sqlalchemy import Connection, Engine, text
 
 from ops.archive.manifest import Manifest, TableRows
+from ops.cores import usable_cores
 from ops.dialects.base import Replacement
 from ops.dialects.postgresql import guest
 from ops.dialects.postgresql.backup import count_tables, explained, server_major
 from ops.dialects.postgresql.connect import ToolAccess, connected, database_of, maintenance
 from ops.dialects.postgresql.contents import (
     archive_major,
-    damaged,
     entries_of,
+    needs_zstd,
     owner_options,
 )
-from ops.dialects.postgresql.names import beside, oid_of, quoted, run_plain
-from ops.dialects.postgresql.sessions import application_of
+from ops.dialects.postgresql.growth import Growth, Limit, expected_bytes
+from ops.dialects.postgresql.names import beside, is_ours, oid_of, quoted, run_plain
+from ops.dialects.postgresql.reading import memory_limit, read_through, unreadable
+from ops.dialects.postgresql.sessions import application_of, attended
 from ops.dialects.postgresql.tools import ClientTools, tools_for, tools_that_read
-from ops.errors import OpsError, ToolFailed
+from ops.errors import OpsError, ToolCrashed, ToolFailed
 from ops.journal import Journal, Step
 from ops.programs import run
-from ops.progress import SILENT, Progress
+from ops.progress import Progress
 
 _LIVE = """
 SELECT d.oid::bigint AS oid, pg_encoding_to_char(encoding) AS encoding, datcollate, datctype,
@@ -41,7 +46,21 @@ FROM pg_database d JOIN pg_tablespace t ON t.oid = d.dattablespace WHERE datname
 """
 """to_jsonb: the locale columns differ between the versions 13 to 18."""
 
-_SIZE = "SELECT pg_database_size(oid) FROM pg_database WHERE datname = :name"
+
+_MOST_JOBS: Final = 4
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is brought to life where, by which tools; `login` is that of a guest, if it needs
+    one, and `like` describes the live database."""
+
+    staged: str
+    login: str
+    like: dict[str, object]
+    tools: ClientTools
+    options: list[str]
+    notes: list[str]
 
 
 def stage(
@@ -53,38 +72,60 @@ def stage(
     *,
     foreign: bool,
 ) -> Replacement:
-    """Create the staging database like the live one and restore into it; a `foreign` archive
-    by a login of its own, where the console's user may make one."""
-    live, application = database_of(engine), application_of(journal)
+    """Create the staging database like the live one, restore into it, count it; a `foreign`
+    archive by a login of its own, where the console's user may make one.
+
+    What a guest has brought to life stays its own until the swap. An archive of this console's
+    is brought to life by the console's user, even if that is a superuser, because only so do
+    owners and grants come back: the code in it is that of the live database, which the same
+    user meets there with every backup.
+    """
+    application = application_of(journal)
     with maintenance(engine, application=application) as connection:
-        tools = tools_for(server_major(connection), archive_major(manifest))
-        entries = entries_of(tools, dump)
-        like = dict(connection.execute(text(_LIVE), {"name": live}).mappings().one())
-        owner, login = str(like["owner"]), ""
-        if foreign and guest.may_be_made(connection):
-            options, notes = _left_out(owner)
-            login = guest.new_name()
-        else:
-            options, notes = owner_options(connection, entries, manifest)
-        staged = beside(live, "restore")
-        facts: dict[str, str | int] = {"live": live, "live_oid": int(like["oid"])}
-        journal.advance(Step.STAGING, **facts, staged=staged, guest=login)
-        run_plain(connection, _create_statement(staged, like, server_major(connection)))
-        oid = oid_of(connection, staged) or 0
-        journal.advance(Step.STAGING, staged_oid=oid)
-    expected = _expected_bytes(manifest, dump)
+        plan = _planned(connection, database_of(engine), dump, manifest, foreign=foreign)
+        oid = _create(connection, plan, journal)
     with maintenance(engine) as watcher:
-        watch = _size_watch(watcher, staged, expected, progress)
-        tables = None
-        if login:
-            own = guest.make(engine, staged, owner, login)
-            _fill(own, staged, application, tools, dump, options, watch)
-            tables = count_rows(own, Replacement(staged), checksums=manifest.has_checksums)
-            guest.hand_over(engine, staged, owner, login)
-        else:
-            _fill(engine, staged, application, tools, dump, options, watch)
-        size = watcher.execute(text(_SIZE), {"name": staged}).scalar()
-    return Replacement(staged, int(size or 0), {"oid": oid}, tuple(notes), tables)
+        limit = Limit.of(watcher, plan.staged, manifest, dump) if foreign else None
+        by = guest.make(engine, plan.staged, plan.login) if plan.login else engine
+        growth = Growth(watcher, plan.staged, progress.within(0, 0.85), limit)
+        _fill(
+            by,
+            plan,
+            application,
+            dump,
+            partial(growth.watch_filling, expected_bytes(manifest, dump)),
+        )
+        growth = Growth(watcher, plan.staged, progress.within(0.85, 1), limit)
+        tables = _analyzed(by, plan.staged, application, growth, checksums=manifest.has_checksums)
+        size = growth.checked_size()
+    facts: dict[str, str | int] = {"oid": oid, "guest": plan.login}
+    return Replacement(plan.staged, size, facts, tuple(plan.notes), tables)
+
+
+def _planned(
+    connection: Connection, live: str, dump: Path, manifest: Manifest, *, foreign: bool
+) -> _Plan:
+    zstd = needs_zstd(manifest)
+    tools = tools_for(server_major(connection), archive_major(manifest), zstd=zstd)
+    entries = entries_of(tools, dump)
+    like = dict(connection.execute(text(_LIVE), {"name": live}).mappings().one())
+    if foreign and guest.may_be_made(connection):
+        login, (options, notes) = guest.new_name(), _left_out(str(like["owner"]))
+    else:
+        login, (options, notes) = "", owner_options(connection, entries, manifest)
+    return _Plan(beside(live, "restore"), login, {**like, "name": live}, tools, options, notes)
+
+
+def _create(connection: Connection, plan: _Plan, journal: Journal) -> int:
+    """Make the empty staging database, which only its owner may enter; its oid."""
+    like = plan.like
+    facts: dict[str, str | int] = {"live": str(like["name"]), "live_oid": int(str(like["oid"]))}
+    journal.advance(Step.STAGING, **facts, staged=plan.staged, guest=plan.login)
+    run_plain(connection, _create_statement(plan.staged, like, server_major(connection)))
+    run_plain(connection, f"REVOKE ALL ON DATABASE {quoted(plan.staged)} FROM PUBLIC")
+    oid = oid_of(connection, plan.staged) or 0
+    journal.advance(Step.STAGING, staged_oid=oid)
+    return oid
 
 
 def _left_out(owner: str) -> tuple[list[str], list[str]]:
@@ -97,19 +138,38 @@ def _left_out(owner: str) -> tuple[list[str], list[str]]:
 
 
 def _fill(
-    engine: Engine,
-    staged: str,
-    application: str,
-    tools: ClientTools,
-    dump: Path,
-    options: list[str],
-    watch: Callable[[], None],
+    engine: Engine, plan: _Plan, application: str, dump: Path, watch: Callable[[], None]
 ) -> None:
     """Restore into the staging database as whom the engine signs in."""
-    with ToolAccess(engine, staged, dump.parent, application=application) as access:
-        _run_pg_restore(tools, dump, options, access, watch)
+    with ToolAccess(engine, plan.staged, dump.parent, application=application) as access:
+        command: list[str | Path] = [
+            plan.tools.pg_restore,
+            "--exit-on-error",
+            "--no-password",
+            f"--jobs={min(_MOST_JOBS, usable_cores())}",
+            *plan.options,
+            f"--dbname={access.conninfo}",
+            dump,
+        ]
+        try:
+            run(command, env=access.env, watch=watch, limits=memory_limit())
+        except ToolFailed as failed:
+            raise _restore_failed(failed) from failed
+
+
+def _analyzed(
+    engine: Engine, staged: str, application: str, progress: Progress, *, checksums: bool
+) -> tuple[TableRows, ...]:
+    """Let the planner know the staging database; the exact rows of every table in it."""
+
+    def report() -> None:
+        progress.report(0, 1, "Telling the planner")
+
     with connected(engine, staged, application=application) as connection:
-        run_plain(connection, "ANALYZE")
+        attended(connection, lambda: run_plain(connection, "ANALYZE"), report)
+    with connected(engine, staged, autocommit=False, application=application) as connection:
+        connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
+        return count_tables(connection, progress, checksums=checksums)
 
 
 def _create_statement(name: str, like: dict[str, object], major: int) -> str:
@@ -135,49 +195,12 @@ def _create_statement(name: str, like: dict[str, object], major: int) -> str:
     return " ".join(parts)
 
 
-def _expected_bytes(manifest: Manifest, dump: Path) -> int:
-    told = manifest.database.details.get("database_bytes") if manifest.database else None
-    return told if isinstance(told, int) and told else dump.stat().st_size * 5
-
-
-def _run_pg_restore(
-    tools: ClientTools,
-    dump: Path,
-    options: list[str],
-    access: ToolAccess,
-    watch: Callable[[], None],
-) -> None:
-    command: list[str | Path] = [
-        tools.pg_restore,
-        "--exit-on-error",
-        "--no-password",
-        f"--jobs={min(4, os.cpu_count() or 1)}",
-        *options,
-        f"--dbname={access.conninfo}",
-        dump,
-    ]
-    try:
-        run(command, env=access.env, watch=watch)
-    except ToolFailed as failed:
-        raise _restore_failed(failed) from failed
-
-
-def _size_watch(
-    watcher: Connection, staged: str, expected: int, progress: Progress
-) -> Callable[[], None]:
-    def watch() -> None:
-        size = watcher.execute(text(_SIZE), {"name": staged}).scalar() or 0
-        progress.report(
-            min(int(size), expected * 0.99), expected, "Restoring beside the live database"
-        )
-
-    return watch
-
-
 def _restore_failed(failed: ToolFailed) -> OpsError:
     told = explained(failed)
     if told.hint:
         return told
+    if isinstance(failed, ToolCrashed):
+        return unreadable(failed.detail)
     return ToolFailed(
         "The backup could not be brought back: PostgreSQL refused a part of it. ",
         "The details name the part. A missing right or extension can be granted or "
@@ -186,26 +209,15 @@ def _restore_failed(failed: ToolFailed) -> OpsError:
     )
 
 
-def count_rows(engine: Engine, staged: Replacement, *, checksums: bool) -> tuple[TableRows, ...]:
-    """The exact rows of every table of the staged database."""
-    with connected(engine, staged.location, autocommit=False) as connection:
-        connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
-        return count_tables(connection, SILENT, checksums=checksums)
-
-
 def check_dump(dump: Path, manifest: Manifest, progress: Progress) -> None:
     """Let pg_restore read all of it: in 100 of 100 it noticed a truncation, `--list` in 0."""
-    tools = tools_that_read(archive_major(manifest))
-    command: list[str | Path] = [tools.pg_restore, f"--file={os.devnull}", dump]
+    tools = tools_that_read(archive_major(manifest), zstd=needs_zstd(manifest))
 
     def watch() -> None:
         progress.report(0, 1, "Reading the database inside the backup")
 
     watch()
-    try:
-        run(command, env={**os.environ, "LC_ALL": "C"}, watch=watch)
-    except ToolFailed as failed:
-        raise damaged(failed.detail) from failed
+    read_through(tools, dump, f"--file={os.devnull}", watch=watch)
 
 
 def drop_staged(engine: Engine, journal: Journal) -> None:
@@ -218,7 +230,7 @@ def drop_staged(engine: Engine, journal: Journal) -> None:
 
 def drop(engine: Engine, name: str) -> None:
     """Drop a staging database or an undo point, never anything else."""
-    if not re.search(r"__(restore|before|undone)_\d{8}_\d{6}_[0-9a-f]{4}$", name):
+    if not is_ours(name):
         raise ValueError(f"{name!r} is not a database that a restore made")
     with maintenance(engine) as connection:
         if oid_of(connection, name) is not None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 
 from sqlalchemy import Engine
@@ -20,10 +22,13 @@ from ops.dialects.base import (
     RowSource,
     ServerSessions,
     SizeReport,
+    SlowStatements,
     Snapshot,
+    StatementOrder,
     Stuck,
+    WaitingSession,
 )
-from ops.dialects.sqlite import backup, figures, restore, rows, stuck
+from ops.dialects.sqlite import backup, figures, restore, rows, settle, stuck, swap
 from ops.dialects.sqlite.connect import file_of
 from ops.dialects.sqlite.inspect import inspect
 from ops.journal import Journal
@@ -61,6 +66,17 @@ class SQLite(Dialect):
     def sessions(self, engine: Engine) -> ServerSessions | None:
         return None  # there is no server that could know
 
+    def free_disk(self, engine: Engine) -> int | None:
+        return shutil.disk_usage(file_of(engine).parent).free
+
+    def waits(self, engine: Engine) -> tuple[WaitingSession, ...] | None:
+        return None
+
+    def slow_statements(
+        self, engine: Engine, order: StatementOrder, most: int
+    ) -> SlowStatements | None:
+        return None
+
     def checks(self) -> tuple[Check, ...]:
         from ops.checks.sqlite import CHECKS
 
@@ -87,8 +103,8 @@ class SQLite(Dialect):
         return backup.dump(file_of(engine), into, progress, checksums=checksums)
 
     def check_dump(self, dump: Path, manifest: Manifest, progress: Progress) -> None:
-        progress.report(0, 1, "Checking the database inside the backup")
-        inspect("check", dump)
+        note = "Checking the database inside the backup"
+        inspect("check", dump, watch=partial(progress.report, 0, 1, note))
 
     def restore_notices(
         self, engine: Engine, manifest: Manifest, workspace: Path, *, foreign: bool
@@ -108,15 +124,15 @@ class SQLite(Dialect):
         *,
         foreign: bool,
     ) -> Replacement:
-        progress.report(0, 1, "Checking the database inside the backup")
-        return restore.stage(file_of(engine), dump)
+        checksums = manifest.has_checksums
+        return restore.stage(file_of(engine), dump, progress, checksums=checksums)
 
     def count_rows(
         self, engine: Engine, staged: Replacement, *, checksums: bool = False
     ) -> tuple[TableRows, ...]:
-        verb = "checksums" if checksums else "count"
-        counted = inspect(verb, Path(staged.location))["tables"]
-        return tuple(TableRows(name=name, rows=rows, checksum=sum_) for name, rows, sum_ in counted)
+        if staged.tables is not None:
+            return staged.tables  # counted while it was staged, where it could be stopped
+        return restore.count_rows(Path(staged.location), checksums=checksums)
 
     def open_rows(
         self, engine: Engine, staged: Replacement | None
@@ -131,16 +147,16 @@ class SQLite(Dialect):
         return f"sqlite:///{kept.location}"
 
     def discard(self, engine: Engine, replacement: Replacement) -> None:
-        Path(replacement.location).unlink(missing_ok=True)
+        settle.remove_database(Path(replacement.location))
 
     def swap(
         self, engine: Engine, replacement: Replacement, journal: Journal, progress: Progress
     ) -> Replacement | None:
         engine.dispose()
-        return restore.swap(file_of(engine), replacement, journal, progress)
+        return swap.swap(file_of(engine), replacement, journal, progress)
 
     def settle(self, engine: Engine, journal: Journal) -> None:
-        restore.settle(file_of(engine), journal)
+        settle.settle(file_of(engine), journal)
 
     def look_stuck(self, engine: Engine, journal: Journal) -> Stuck:
         return stuck.look(file_of(engine), journal)

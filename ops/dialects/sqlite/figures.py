@@ -29,7 +29,7 @@ def live_rows(path: Path) -> tuple[LiveRows, ...]:
     with reading(path) as connection:
         return tuple(
             replace(_rows(connection, name, small), columns=tuple(shape["columns"]))
-            for name, shape in shapes(connection).items()
+            for name, shape in shapes(connection, to_show=True).items()
         )
 
 

@@ -17,7 +17,7 @@ from tests.test_browser_jobs import SLOW, _locked, _page_of, database
 __all__ = ["database"]
 
 PATHS = ("/", "/health", "/size", "/connections", "/backups", "/restore")
-SECONDS = 30
+SECONDS = 15
 
 
 @pytest.mark.soak

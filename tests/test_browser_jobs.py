@@ -136,6 +136,7 @@ def _share(page: Page) -> int:
     """The per cent that a page shows; -1 where it shows none."""
     bar, text = page.get_by_text("Backup running"), ""
     with suppress(PlaywrightError):  # it may go while it is looked at
-        text = bar.first.inner_text(timeout=1000) if bar.count() else ""
+        line = bar.first.locator("xpath=..")
+        text = line.inner_text(timeout=1000) if bar.count() else ""
     parts = [part.strip() for part in text.split("·")]
     return next((int(part[:-1]) for part in parts if part.endswith("%")), -1)

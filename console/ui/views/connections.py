@@ -31,7 +31,7 @@ _STATES = {
 def draw() -> None:
     """The page."""
     target = current_target()
-    heading("Connections", target)
+    heading("Connections", target, shows_jobs=False)
     with guarded():
         sessions = get_server_sessions(target.engine)
         if sessions is None:

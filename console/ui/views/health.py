@@ -42,7 +42,7 @@ _BOXES = {Level.NOW: st.error, Level.SOON: st.warning, Level.UNKNOWN: st.info}
 def draw() -> None:
     """The page."""
     target = current_target()
-    heading("Health", target)
+    heading("Health", target, shows_jobs=False)
     with guarded():
         found = checkup(target)
         _headline(found)

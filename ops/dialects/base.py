@@ -88,6 +88,8 @@ class Dialect(ABC):
     backend: ClassVar[str]
     title: ClassVar[str]
     entry_suffix: ClassVar[str]
+    swap_share: ClassVar[float] = 0.25
+    """About how much of a restore's time the swap takes, as measured; for the progress bar."""
 
     # -- looking ---------------------------------------------------------------
 

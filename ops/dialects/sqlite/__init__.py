@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import sqlite3
 from contextlib import AbstractContextManager
-from functools import partial
 from pathlib import Path
 
 from sqlalchemy import Engine
@@ -30,7 +29,7 @@ from ops.dialects.base import (
 )
 from ops.dialects.sqlite import backup, figures, restore, rows, settle, stuck, swap
 from ops.dialects.sqlite.connect import file_of
-from ops.dialects.sqlite.inspect import inspect
+from ops.dialects.sqlite.inspect import inspect, reading_of
 from ops.journal import Journal
 from ops.progress import Progress
 
@@ -41,6 +40,7 @@ class SQLite(Dialect):
     backend = "sqlite"
     title = "SQLite"
     entry_suffix = ".db"
+    swap_share = 0.45
 
     def database_name(self, engine: Engine) -> str:
         return file_of(engine).stem
@@ -104,7 +104,7 @@ class SQLite(Dialect):
 
     def check_dump(self, dump: Path, manifest: Manifest, progress: Progress) -> None:
         note = "Checking the database inside the backup"
-        inspect("check", dump, watch=partial(progress.report, 0, 1, note))
+        inspect("check", dump, watch=reading_of(dump, progress, note))
 
     def restore_notices(
         self, engine: Engine, manifest: Manifest, workspace: Path, *, foreign: bool

@@ -25,6 +25,7 @@ from ops.catalog import Catalog, EntryState
 from ops.errors import OpsError, Refused
 from ops.installation import Installation
 from ops.jobs import Job, State
+from ops.notify.alarms import work_failed
 from ops.schedule import Routine, schedule_of
 from ops.store import scheduled_runs as table
 
@@ -166,7 +167,14 @@ def _note(
 def _overtake(home: Installation, run: Run, now: datetime) -> None:
     """A newer run does what this one was to do; one that had failed has failed for good."""
     state = RunState.FAILED if run.tries else RunState.OVERTAKEN
-    _change(home, run, RunState.WAITING, state=state, changed=now.timestamp())
+    is_ours = _change(home, run, RunState.WAITING, state=state, changed=now.timestamp())
+    if is_ours and run.tries:
+        _report(home, run, run.error or {})
+
+
+def _report(home: Installation, run: Run, error: Mapping[str, str]) -> None:
+    """Tell people that a run is given up."""
+    work_failed(home, run.target, run.kind, error.get("error", ""), error.get("hint", ""))
 
 
 def _begin(home: Installation, run: Run, now: datetime) -> None:
@@ -248,7 +256,8 @@ def _try_again(
     failed = {"tries": tries, "error": error, "changed": ended, **more}
     if tries > len(PAUSES):
         log.error("%s of %s, due %s: given up", run.kind, run.target, run.due_at.isoformat())
-        _change(home, run, RunState.RUNNING, state=RunState.FAILED, **failed)
+        if _change(home, run, RunState.RUNNING, state=RunState.FAILED, **failed):
+            _report(home, run, error)
         return
     next_try = ended + PAUSES[tries - 1]
     _change(home, run, RunState.RUNNING, state=RunState.WAITING, next_try=next_try, **failed)

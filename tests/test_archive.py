@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 import shutil
 import string
+import struct
 import subprocess
+import sys
+import tracemalloc
 import zipfile
+import zlib
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,6 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ops import Catalog, DataFolder, verify_archive
+from ops.archive.deflate import BLOCK, Digest, Read, deflated_blocks, stored_blocks
 from ops.archive.manifest import DatabaseInfo, EntryProof, Manifest, TableRows
 from ops.archive.reader import Archive, extract_entry, open_archive
 from ops.archive.seal import is_sealed, sealed
@@ -26,6 +33,7 @@ from ops.errors import BadArchive
 from ops.progress import SILENT
 from tests.hostile import HOSTILE, MANIFESTS, entry_with_manifest
 
+ROOT = Path(__file__).resolve().parent.parent
 CONTENT = random.Random(5).randbytes(150) + b"A" * 150
 KEY = b"k" * 32
 
@@ -97,6 +105,119 @@ def test_any_unzip_program_reads_it(path: Path, stored: bool) -> None:
         verb = ["-tf"] if program.endswith("bsdtar") else ["t"]
         options = ["-t"] if program.endswith("unzip") else verb
         subprocess.run([program, *options, path], check=True, capture_output=True)
+
+
+SIZES = (0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK, 5 * BLOCK + 7)
+"""Around the borders of the blocks that are compressed side by side."""
+
+READERS = {
+    "unzip": ["unzip", "-qo"],
+    "7zz": ["7zz", "x"],
+    "7z": ["7z", "x"],
+    "bsdtar": ["bsdtar", "-xf"],
+    "jar": ["jar", "xf"],
+    "python": [sys.executable, "-m", "zipfile", "-e"],
+}
+
+
+@pytest.mark.parametrize("reader", [name for name in READERS if shutil.which(READERS[name][0])])
+def test_what_was_compressed_in_blocks_is_one_stream_to_any_program(
+    path: Path, reader: str, content_of: Callable[[int], bytes]
+) -> None:
+    command, into = READERS[reader], path.parent / "out"
+    for size in SIZES:
+        path.unlink(missing_ok=True)
+        _write(path, content_of(size))
+        into.mkdir()
+        where = [into] if reader == "python" else []
+        subprocess.run([*command, path, *where], cwd=into, check=True, capture_output=True)
+        assert (into / "shop.db").read_bytes() == content_of(size)
+        shutil.rmtree(into)
+        assert _read(path)[1] == content_of(size)
+
+
+@pytest.fixture(scope="module")
+def content_of() -> Callable[[int], bytes]:
+    """Content of a size: some of it random, some of it not."""
+    chance = random.Random(7)
+    most = b"".join(chance.randbytes(300) + b"note " * 140 for _ in range(max(SIZES) // 1000 + 1))
+    return lambda size: most[:size]
+
+
+def test_without_isal_the_same_archives_are_written_and_read(
+    path: Path, content_of: Callable[[int], bytes]
+) -> None:
+    content = content_of(2 * BLOCK + 5)
+    ours = _write(path, content)
+    others, script = path.with_suffix(".zlib.zip"), path.with_suffix(".py")
+    script.write_text(WITHOUT_ISAL)
+    command = [sys.executable, script, ours, others]
+    subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    with zipfile.ZipFile(others) as file:
+        assert file.read("shop.db") == content
+
+
+WITHOUT_ISAL = """
+import sys
+from pathlib import Path
+sys.modules["isal"] = None
+from ops.archive import deflate
+from ops.archive.reader import extract_entry, open_archive
+from ops.archive.writer import ArchiveWriter
+from ops.progress import SILENT
+assert deflate._codec.__name__ == "zlib"
+source, into = Path(sys.argv[1]), Path(sys.argv[2])
+archive = open_archive(source, {"sqlite": ".db"})
+extract_entry(archive, into.with_suffix(".db"))
+with ArchiveWriter(into) as writer:
+    writer.add_file("shop.db", into.with_suffix(".db"), compressed=False, progress=SILENT)
+"""
+
+
+@pytest.mark.parametrize("blocks", [stored_blocks, deflated_blocks])
+def test_memory_does_not_grow_with_the_content(
+    blocks: Callable[[Read, Digest], Iterator[bytes]],
+) -> None:
+    def peak(size: int) -> int:
+        left = [size]
+
+        def read(buffer: memoryview) -> int:
+            length = min(len(buffer), left[0])
+            left[0] -= length
+            return length
+
+        tracemalloc.start()
+        with Digest() as digest:
+            for _ in blocks(read, digest):
+                pass
+            assert digest.size == size
+        found = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return found
+
+    assert peak(200 * BLOCK) < peak(20 * BLOCK) + 2 * BLOCK
+    assert peak(200 * BLOCK) < 30 * BLOCK
+
+
+def test_content_with_something_behind_it_is_refused(path: Path) -> None:
+    """Inside the entry, where its own end says that nothing follows."""
+    whole = zlib.compressobj(1, zlib.DEFLATED, -15)
+    packed = whole.compress(CONTENT) + whole.flush() + b"more"
+    with zipfile.ZipFile(path, "w") as file:
+        info = zipfile.ZipInfo("shop.db")
+        file.writestr(info, packed)
+        proof = EntryProof(
+            name="shop.db", size=len(CONTENT), sha256=hashlib.sha256(CONTENT).hexdigest()
+        )
+        file.writestr("manifest.json", _manifest(proof).to_json())
+    written = path.read_bytes()
+    stored = struct.pack("<HHH", 0, 0, 0x21)  # method, time and date of an entry of zipfile's
+    deflated = struct.pack("<HHH", 8, 0, 0x21)
+    sizes = struct.pack("<LLL", zlib.crc32(packed), len(packed), len(packed))
+    right = struct.pack("<LLL", zlib.crc32(CONTENT), len(packed), len(CONTENT))
+    assert written.count(stored + sizes) == 2
+    path.write_bytes(written.replace(stored + sizes, deflated + right))
+    assert "behind" in _refusal(path).detail
 
 
 def test_the_manifest_has_the_hash_of_the_content(path: Path) -> None:

@@ -8,17 +8,19 @@ The entry's own name is never used for a file.
 
 from __future__ import annotations
 
-import hashlib
+import io
+import os
 import shutil
 import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from ops.archive.deflate import ERRORS, Digest, decompressor
 from ops.archive.manifest import MANIFEST_LIMIT, MANIFEST_NAME, EntryProof, Manifest, parse_manifest
 from ops.archive.writer import CHUNK
 from ops.datafolder import disk_in_words
@@ -32,6 +34,17 @@ _BOMB_RATIO: Final = 900
 """Deflate reaches 1,028:1 on zeros only; real databases stay far below."""
 _BOMB_FLOOR: Final = 256 << 20
 _TAIL: Final = 22 + 65535 + 20
+_LOCAL_HEADER: Final = 30
+_PACKED_AT_ONCE: Final = 256 << 10
+_UNPACKED_AT_ONCE: Final = 512 << 10
+"""Bytes; a larger limit costs a third more time, because all of it is set aside each time."""
+_BROKEN: Final[tuple[type[Exception], ...]] = (
+    zipfile.BadZipFile,
+    EOFError,
+    RuntimeError,
+    *ERRORS,
+)
+"""What reading a damaged entry raises."""
 
 USE_ANOTHER = (
     "Use another copy of the backup, or an older backup. A new backup would only hold the "
@@ -47,6 +60,7 @@ class Archive:
     manifest: Manifest
     entry: str
     entry_size: int
+    entry_crc: int
 
     @property
     def proof(self) -> EntryProof | None:
@@ -79,7 +93,7 @@ def open_archive(path: Path, suffixes: Mapping[str, str]) -> Archive:
         raise BadArchive(
             "The backup file cannot be read.", USE_ANOTHER, detail=str(cause)
         ) from None
-    archive = Archive(path, manifest, entry.filename, entry.file_size)
+    archive = Archive(path, manifest, entry.filename, entry.file_size, entry.CRC)
     _check_agreement(archive, suffixes)
     return archive
 
@@ -101,7 +115,7 @@ def extract_entry(archive: Archive, into: Path, progress: Progress = SILENT) -> 
     try:
         with disk_in_words():
             _extract(archive, into, progress)
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as cause:
+    except _BROKEN as cause:
         into.unlink(missing_ok=True)
         raise _damaged(str(cause)) from None
     except BaseException:
@@ -113,36 +127,84 @@ def verify_entry(archive: Archive, progress: Progress = SILENT) -> None:
     """Read the whole entry and compare size and hash. Raises BadArchive."""
     try:
         _stream(archive, None, progress)
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as cause:
+    except _BROKEN as cause:
         raise _damaged(str(cause)) from None
 
 
 def _extract(archive: Archive, into: Path, progress: Progress) -> None:
-    with into.open("xb") as file:
+    with into.open("xb", buffering=0) as file:
         _stream(archive, file.write, progress)
-        file.flush()
 
 
 def _stream(archive: Archive, write: Callable[[bytes], object] | None, progress: Progress) -> None:
-    """The one loop that reads an entry; the limit is on the streamed bytes."""
-    digest, done, limit = hashlib.sha256(), 0, archive.entry_size
-    with zipfile.ZipFile(archive.path) as file, file.open(archive.entry) as stream:
-        while chunk := stream.read(CHUNK):
-            done += len(chunk)
-            if done > limit:
+    """The one loop that reads an entry; the limit is on the streamed bytes.
+
+    Unpacking, hashing and writing go on side by side.
+    """
+    limit = archive.entry_size
+    with Digest() as digest:
+        for chunk in _unpacked(archive):
+            if digest.size + len(chunk) > limit:
                 raise BadArchive("This backup unpacks to more than it declares.", USE_ANOTHER)
             digest.update(chunk)
             if write is not None:
                 write(chunk)
-            progress.report(done, limit, "Checking and unpacking the backup")
+            progress.report(digest.size, limit, "Checking and unpacking the backup")
+        found = digest.proof(archive.entry)
+    if (found.size, digest.crc) != (limit, archive.entry_crc):
+        raise zipfile.BadZipFile(f"{archive.entry}: size or CRC-32 differ")
     proof = archive.proof
-    if proof and (done, digest.hexdigest()) != (proof.size, proof.sha256):
+    if proof and found != proof:
         raise BadArchive(
             "This backup is damaged: its content is not what was saved (checksum differs).",
             USE_ANOTHER,
-            detail=f"{archive.entry}: size {done}, sha256 {digest.hexdigest()}; "
+            detail=f"{archive.entry}: size {found.size}, sha256 {found.sha256}; "
             f"manifest: {proof.size}, {proof.sha256}",
         )
+
+
+def _unpacked(archive: Archive) -> Iterator[bytes]:
+    """The entry's content in chunks, none much larger than CHUNK."""
+    with zipfile.ZipFile(archive.path) as file:
+        info = file.getinfo(archive.entry)
+        with file.open(info):
+            pass  # the standard library compares the entry's own header with the directory
+    with archive.path.open("rb", buffering=0) as raw:
+        raw.seek(info.header_offset)
+        name, extra = struct.unpack("<HH", raw.read(_LOCAL_HEADER)[26:])
+        raw.seek(name + extra, os.SEEK_CUR)
+        packed = _pieces(raw, info.compress_size)
+        yield from packed if info.compress_type == zipfile.ZIP_STORED else _inflated(packed)
+
+
+def _pieces(raw: io.FileIO, left: int) -> Iterator[bytes]:
+    """The next `left` bytes. Raises EOFError where the file ends before."""
+    while left:
+        piece = raw.read(min(left, CHUNK))
+        if not piece:
+            raise EOFError("the file ends in the middle of an entry")
+        left -= len(piece)
+        yield piece
+
+
+def _inflated(packed: Iterator[bytes]) -> Iterator[bytes]:
+    """A little at a time, whatever a small piece would unpack to."""
+    inflate = decompressor()
+    for piece in packed:
+        view = memoryview(piece)
+        for start in range(0, len(view), _PACKED_AT_ONCE):
+            waiting: bytes | memoryview = view[start : start + _PACKED_AT_ONCE]
+            while waiting:
+                if inflate.eof:
+                    raise zipfile.BadZipFile("something stands behind the compressed content")
+                chunk: bytes = inflate.decompress(waiting, _UNPACKED_AT_ONCE)
+                waiting = inflate.unused_data or inflate.unconsumed_tail
+                if chunk:
+                    yield chunk
+    if tail := inflate.flush():
+        yield tail
+    if not inflate.eof:
+        raise EOFError("the compressed content has no end")
 
 
 def _check_frame(path: Path) -> None:

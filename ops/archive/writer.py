@@ -1,14 +1,17 @@
-"""Writing an archive: streamed, hashed on the way, in constant memory."""
+"""Writing an archive: streamed, compressed on all cores, hashed beside it, in bounded memory.
+
+The standard library writes the ZIP's records; only the content is compressed here.
+"""
 
 from __future__ import annotations
 
-import hashlib
 import stat
 import zipfile
 from pathlib import Path
 from types import TracebackType
 from typing import Final
 
+from ops.archive.deflate import Digest, deflated_blocks, stored_blocks
 from ops.archive.manifest import MANIFEST_NAME, EntryProof, Manifest
 from ops.progress import Progress
 
@@ -37,15 +40,34 @@ class ArchiveWriter:
     ) -> EntryProof:
         """Add `source` as entry `name`; `compressed` content is stored, never deflated twice."""
         info = self._entry(name, zipfile.ZIP_STORED if compressed else zipfile.ZIP_DEFLATED)
+        blocks = stored_blocks if compressed else deflated_blocks
         total = source.stat().st_size
-        digest, done = hashlib.sha256(), 0
-        with source.open("rb") as read, self._zip.open(info, "w", force_zip64=True) as write:
-            while chunk := read.read(CHUNK):
-                digest.update(chunk)
-                write.write(chunk)
-                done += len(chunk)
-                progress.report(done, total, "Packing the ZIP")
-        return EntryProof(name=name, size=done, sha256=digest.hexdigest())
+        file = self._zip.fp
+        assert file is not None
+        info.header_offset, info.CRC = self._zip.start_dir, 0
+        file.seek(info.header_offset)
+        file.write(info.FileHeader(zip64=True))  # the sizes follow when they are known
+        with source.open("rb", buffering=0) as read, Digest() as digest:
+            for block in blocks(read.readinto, digest):
+                file.write(block)
+                info.compress_size += len(block)
+                progress.report(digest.size, total, "Packing the ZIP")
+            proof = digest.proof(name)
+        self._close_entry(info, digest)
+        return proof
+
+    def _close_entry(self, info: zipfile.ZipInfo, digest: Digest) -> None:
+        """Write the entry's header anew, and take it into the directory, as `zipfile` does."""
+        file = self._zip.fp
+        assert file is not None
+        info.CRC, info.file_size = digest.crc, digest.size
+        end = file.tell()
+        file.seek(info.header_offset)
+        file.write(info.FileHeader(zip64=True))
+        file.seek(end)
+        self._zip.start_dir = end
+        self._zip.filelist.append(info)
+        self._zip.NameToInfo[info.filename] = info
 
     def add_manifest(self, manifest: Manifest) -> None:
         """Add the manifest, last, because it holds the hashes of the rest."""
@@ -55,7 +77,5 @@ class ArchiveWriter:
     def _entry(name: str, method: int) -> zipfile.ZipInfo:
         info = zipfile.ZipInfo(name)
         info.compress_type = method
-        # Level 1: 3.2 times faster than 6 and 5 % larger on a 358 MB database.
-        info._compresslevel = 1  # type: ignore[attr-defined]
         info.external_attr = (stat.S_IFREG | 0o600) << 16
         return info

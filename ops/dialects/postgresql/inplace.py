@@ -28,7 +28,9 @@ from ops.dialects.postgresql.contents import (
     archive_major,
     entries_of,
     for_administrators,
+    needs_zstd,
     owner_options,
+    shown,
 )
 from ops.dialects.postgresql.names import oid_of, run_plain
 from ops.dialects.postgresql.sessions import application_of, attended, end_leftovers, repeated
@@ -91,21 +93,21 @@ def stage(
     Raises BadArchive, PreflightRefused, Cancelled.
     """
     with connected(engine) as connection:
-        major = archive_major(manifest)
-        tools = tools_for(server_major(connection), major)
+        major, zstd = archive_major(manifest), needs_zstd(manifest)
+        tools = tools_for(server_major(connection), major, zstd=zstd)
         entries = entries_of(tools, dump)
         options, notes = owner_options(connection, entries, manifest, in_place=True)
     unable = for_administrators(entries)
     if unable:
         raise PreflightRefused(
             "The backup holds what only the server's administrator may bring back: "
-            f"{', '.join(unable[:5])}.",
+            f"{shown(unable[:5])}.",
             "Ask whoever runs the server to restore it with pg_restore.",
         )
     journal.advance(Step.STAGING, live=database_of(engine), options=" ".join(options))
     counted = body_of(tools, dump, dump.with_suffix(".list")).count(progress)
     tables = tuple(TableRows(name=name, rows=rows) for name, rows in sorted(counted.items()))
-    facts: dict[str, str | int] = {"archive_major": major}
+    facts: dict[str, str | int] = {"archive_major": major, "zstd": int(zstd)}
     return Replacement(str(dump), dump.stat().st_size, facts, tuple(notes), tables)
 
 
@@ -189,8 +191,9 @@ class _Place:
 
     def tools(self, connection: Connection) -> ClientTools:
         """What fits the server and reads the file."""
-        known = int(self.replacement.facts.get("archive_major", 0))
-        return tools_for(server_major(connection), known)
+        facts = self.replacement.facts
+        known, zstd = int(facts.get("archive_major", 0)), bool(facts.get("zstd"))
+        return tools_for(server_major(connection), known, zstd=zstd)
 
 
 def _work_beside(keep: Path) -> Path:

@@ -13,7 +13,7 @@ from ops.dialects.base import Notice, NoticeLevel
 from ops.dialects.postgresql import guest
 from ops.dialects.postgresql.backup import server_major
 from ops.dialects.postgresql.connect import connected
-from ops.dialects.postgresql.contents import archive_major
+from ops.dialects.postgresql.contents import archive_major, needs_zstd
 from ops.dialects.postgresql.growth import folder_of, size_of
 from ops.dialects.postgresql.inplace_notices import in_place_notices
 from ops.dialects.postgresql.tools import tools_for
@@ -55,7 +55,8 @@ def notices(engine: Engine, manifest: Manifest, workspace: Path, *, foreign: boo
     found = []
     with connected(engine) as connection:
         try:
-            tools_for(server_major(connection), archive_major(manifest))
+            major, zstd = archive_major(manifest), needs_zstd(manifest)
+            tools_for(server_major(connection), major, zstd=zstd)
         except PreflightRefused as refusal:
             found.append(Notice(NoticeLevel.REFUSE, refusal.message, refusal.hint))
         row = connection.execute(text(_RIGHTS)).mappings().one()
@@ -158,7 +159,7 @@ _NOT_OPENED = {
     "compare": (
         "A backup that this console did not make is not compared row by row: reading it could run "
         "commands of somebody else's with the rights of the console's user.",
-        "The table above says what is known without reading it.",
+        "The numbers of rows on the Restore page are known without reading it.",
     ),
     "beside": (
         "A backup that this console did not make is not kept beside the database: the server's "

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 from sqlalchemy import Connection, Engine, text
 
 from ops.archive.manifest import Manifest, TableRows
+from ops.cores import usable_cores
 from ops.dialects.base import Replacement
 from ops.dialects.postgresql import guest
 from ops.dialects.postgresql.backup import count_tables, explained, server_major
@@ -19,10 +20,11 @@ from ops.dialects.postgresql.connect import ToolAccess, connected, database_of, 
 from ops.dialects.postgresql.contents import (
     archive_major,
     entries_of,
+    needs_zstd,
     owner_options,
 )
 from ops.dialects.postgresql.growth import Growth, Limit, expected_bytes
-from ops.dialects.postgresql.names import beside, oid_of, quoted, run_plain
+from ops.dialects.postgresql.names import beside, is_ours, oid_of, quoted, run_plain
 from ops.dialects.postgresql.reading import memory_limit, read_through, unreadable
 from ops.dialects.postgresql.sessions import application_of, attended
 from ops.dialects.postgresql.tools import ClientTools, tools_for, tools_that_read
@@ -43,6 +45,9 @@ SELECT d.oid::bigint AS oid, pg_encoding_to_char(encoding) AS encoding, datcolla
 FROM pg_database d JOIN pg_tablespace t ON t.oid = d.dattablespace WHERE datname = :name
 """
 """to_jsonb: the locale columns differ between the versions 13 to 18."""
+
+
+_MOST_JOBS: Final = 4
 
 
 @dataclass(frozen=True)
@@ -100,7 +105,8 @@ def stage(
 def _planned(
     connection: Connection, live: str, dump: Path, manifest: Manifest, *, foreign: bool
 ) -> _Plan:
-    tools = tools_for(server_major(connection), archive_major(manifest))
+    zstd = needs_zstd(manifest)
+    tools = tools_for(server_major(connection), archive_major(manifest), zstd=zstd)
     entries = entries_of(tools, dump)
     like = dict(connection.execute(text(_LIVE), {"name": live}).mappings().one())
     if foreign and guest.may_be_made(connection):
@@ -140,7 +146,7 @@ def _fill(
             plan.tools.pg_restore,
             "--exit-on-error",
             "--no-password",
-            f"--jobs={min(4, os.cpu_count() or 1)}",
+            f"--jobs={min(_MOST_JOBS, usable_cores())}",
             *plan.options,
             f"--dbname={access.conninfo}",
             dump,
@@ -205,7 +211,7 @@ def _restore_failed(failed: ToolFailed) -> OpsError:
 
 def check_dump(dump: Path, manifest: Manifest, progress: Progress) -> None:
     """Let pg_restore read all of it: in 100 of 100 it noticed a truncation, `--list` in 0."""
-    tools = tools_that_read(archive_major(manifest))
+    tools = tools_that_read(archive_major(manifest), zstd=needs_zstd(manifest))
 
     def watch() -> None:
         progress.report(0, 1, "Reading the database inside the backup")
@@ -224,7 +230,7 @@ def drop_staged(engine: Engine, journal: Journal) -> None:
 
 def drop(engine: Engine, name: str) -> None:
     """Drop a staging database or an undo point, never anything else."""
-    if not re.search(r"__(restore|before|undone)_\d{8}_\d{6}_[0-9a-f]{4}$", name):
+    if not is_ours(name):
         raise ValueError(f"{name!r} is not a database that a restore made")
     with maintenance(engine) as connection:
         if oid_of(connection, name) is not None:

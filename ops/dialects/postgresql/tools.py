@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -33,6 +34,7 @@ _NEEDED: Final = (
     ),
 )
 _LAST_WITHOUT_TRANSACTION_TIMEOUT: Final = 16
+_FIRST_WITH_ZSTD: Final = 16
 
 
 def bare_environment() -> dict[str, str]:
@@ -53,6 +55,8 @@ class ClientTools:
     folder: Path
     major: int
     version: str
+    zstd: bool = False
+    """Whether both can compress with zstd; they are built together."""
 
     @property
     def pg_dump(self) -> Path:
@@ -65,12 +69,13 @@ class ClientTools:
         return self.folder / "pg_restore"
 
 
-def tools_for(server_major: int, archive_major: int = 0) -> ClientTools:
+def tools_for(server_major: int, archive_major: int = 0, *, zstd: bool = False) -> ClientTools:
     """The installed tools that fit a server, and can read an archive.
 
     The server's own major version if there, else the next higher one that the server
     understands: an older pg_dump refuses a newer server, and pg_restore from 17 on sets
-    `transaction_timeout`, which servers up to 16 do not know (measured).
+    `transaction_timeout`, which servers up to 16 do not know (measured). Among equals, those
+    with zstd; only those, where the archive needs `zstd`.
 
     Raises:
         PreflightRefused: none fits; the hint says what to install.
@@ -81,7 +86,7 @@ def tools_for(server_major: int, archive_major: int = 0) -> ClientTools:
     found = installed_tools(os.environ.get("OPS_PG_BIN"))
     fitting = [t for t in found if max(server_major, archive_major) <= t.major <= highest]
     if fitting:
-        return min(fitting, key=lambda tools: tools.major)
+        return _best(fitting, zstd)
     if archive_major > highest:
         raise PreflightRefused(
             f"This backup was made with PostgreSQL {archive_major}; "
@@ -97,7 +102,20 @@ def tools_for(server_major: int, archive_major: int = 0) -> ClientTools:
     )
 
 
-def tools_that_read(archive_major: int) -> ClientTools:
+def _best(fitting: list[ClientTools], zstd: bool) -> ClientTools:
+    able = [tools for tools in fitting if tools.zstd or not zstd]
+    if able:
+        return min(able, key=lambda tools: (tools.major, not tools.zstd))
+    oldest = min(tools.major for tools in fitting)
+    raise PreflightRefused(
+        "This backup is compressed with zstd, which the installed pg_restore cannot read.",
+        f"Install the package postgresql-client-{oldest} of your system or of postgresql.org, "
+        "or set OPS_PG_BIN to a folder with programs that know zstd.",
+        detail=f"without zstd: {', '.join(str(tools.folder) for tools in fitting)}",
+    )
+
+
+def tools_that_read(archive_major: int, *, zstd: bool = False) -> ClientTools:
     """The installed tools that read an archive of that major version, whatever the server.
 
     Raises:
@@ -112,7 +130,7 @@ def tools_that_read(archive_major: int) -> ClientTools:
             f"Install the package postgresql-client-{archive_major}, or set OPS_PG_BIN to its "
             "folder.",
         )
-    return min(fitting, key=lambda tools: tools.major)
+    return _best(fitting, zstd)
 
 
 @cache
@@ -156,4 +174,23 @@ def _look(folder: Path) -> ClientTools | None:
     except (OSError, subprocess.SubprocessError):
         return None
     version = re.search(r"(\d+)(\.\d+)?", told)
-    return ClientTools(folder, int(version[1]), version[0]) if version else None
+    if version is None:
+        return None
+    major = int(version[1])
+    return ClientTools(folder, major, version[0], major >= _FIRST_WITH_ZSTD and _knows_zstd(folder))
+
+
+def _knows_zstd(folder: Path) -> bool:
+    """Asked of the program itself: it looks at the compression before it looks for a server,
+    and there is none in an empty folder."""
+    with tempfile.TemporaryDirectory() as nowhere:
+        options = ["--format=custom", "--compress=zstd:1", "--no-password", "--dbname=x"]
+        told = subprocess.run(
+            [folder / "pg_dump", *options, f"--host={nowhere}"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=False,
+            env={**os.environ, "LC_ALL": "C"},
+        ).stderr
+    return nowhere in told and "compression" not in told

@@ -10,12 +10,20 @@ from typing import Final
 
 from ops.archive.manifest import TableRows
 from ops.dialects.base import Notice, NoticeLevel, Snapshot, with_columns
-from ops.dialects.sqlite.connect import SIDE_FILES, bytes_of, reading, translated, writing
+from ops.dialects.sqlite.connect import SIDE_FILES, bytes_of, heeding, reading, translated, writing
 from ops.dialects.sqlite.rows import as_shapes
 from ops.dialects.sqlite.wary import count_tables, shapes
 from ops.progress import Progress
 
 _PAGES_PER_STEP: Final = 2000
+_QUICK_COPY: Final = (
+    "synchronous=OFF",
+    "journal_mode=OFF",
+    "locking_mode=EXCLUSIVE",
+    "cache_size=500",
+)
+"""The copy is nobody else's, and thrown away if anything goes wrong. A small cache lets its pages
+go to the file while they are still in the processor's: half the time of SQLite's default."""
 
 
 def notices(path: Path, workspace: Path) -> list[Notice]:
@@ -48,8 +56,8 @@ def dump(path: Path, into: Path, progress: Progress, *, checksums: bool) -> Snap
     copy can go in steps that report and can be cancelled. Without it a copy in steps starts
     anew at every foreign write and did not finish in 40 s under two writers.
     """
-    with reading(path, timeout=30) as source, writing(into, create=True) as copy:
-        copy.execute("PRAGMA synchronous=OFF")  # the draft's fsync comes later, once
+    with reading(path, timeout=30) as source, writing(into) as copy:
+        _make_quick(copy)
         source.execute("BEGIN")
         source.execute("SELECT count(*) FROM sqlite_schema").fetchone()
         taken_at = datetime.now(UTC)
@@ -64,8 +72,7 @@ def dump(path: Path, into: Path, progress: Progress, *, checksums: bool) -> Snap
     # Counted on the copy, which is the snapshot; by rule never on a live database.
     with reading(into, frozen=True) as connection:
         tables = _counted(connection, checksums, progress.within(0.3 if checksums else 0.9, 1))
-        tables = with_columns(tables, as_shapes(shapes(connection)))
-        details["quick_check"] = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        tables = with_columns(tables, as_shapes(shapes(connection, to_show=True)))
     version = sqlite3.sqlite_version
     return Snapshot(taken_at, tables, version, f"SQLite online backup {version}", False, details)
 
@@ -73,18 +80,24 @@ def dump(path: Path, into: Path, progress: Progress, *, checksums: bool) -> Snap
 def _counted(
     connection: sqlite3.Connection, checksums: bool, progress: Progress
 ) -> tuple[TableRows, ...]:
-    """As the limited process counts them; reports, and can be cancelled, after each table."""
-    found: list[TableRows] = []
-    for name, rows, checksum in count_tables(connection, checksums=checksums):
-        progress.report(0, 1, f"Counting rows: {name}")
-        found.append(TableRows(name=name, rows=rows, checksum=checksum))
-    return tuple(found)
+    """As the limited process counts them; can be stopped in the middle of a table."""
+    with heeding(connection, lambda: progress.report(0, 1, "Counting rows")):
+        return tuple(
+            TableRows(name=name, rows=rows, checksum=checksum)
+            for name, rows, checksum in count_tables(connection, checksums=checksums)
+        )
+
+
+def _make_quick(copy: sqlite3.Connection) -> None:
+    """Settings for a copy that is nobody else's: the flush comes later, once."""
+    for setting in _QUICK_COPY:
+        copy.execute(f"PRAGMA {setting}")
 
 
 def copy_file(source_path: Path, into: Path) -> None:
     """A plain snapshot copy without a report, for the safety copy under a lock."""
-    with reading(source_path) as source, writing(into, create=True) as copy, translated(into):
-        copy.execute("PRAGMA synchronous=OFF")
+    with reading(source_path) as source, writing(into) as copy, translated(into):
+        _make_quick(copy)
         source.backup(copy, pages=-1)
 
 

@@ -15,7 +15,7 @@ from prometheus_client.registry import Collector
 from ops import jobs
 from ops.catalog import Catalog, EntryState
 from ops.checks.base import HealthReport, Level
-from ops.checkup import backups_health_of, score_of
+from ops.checkup import backups_health_of, outlook_health_of, score_of
 from ops.dialects import dialect_of
 from ops.errors import OpsError
 from ops.health import health_of, redis_health_of
@@ -106,10 +106,12 @@ class _Families:
 
 
 def _health(told: _Families, home: Installation, target: Target) -> None:
-    database, backups = health_of(home, target.name), backups_health_of(home, target.name)
-    for report in (database, backups):
+    looks = (health_of, backups_health_of, outlook_health_of)
+    reports = [look(home, target.name) for look in looks]
+    for report in reports:
         _levels(told, target.name, report)
-    told.score.add_metric([target.name], score_of((*database.findings, *backups.findings)))
+    findings = [finding for report in reports for finding in report.findings]
+    told.score.add_metric([target.name], score_of(findings))
 
 
 def _levels(told: _Families, name: str, report: HealthReport) -> None:

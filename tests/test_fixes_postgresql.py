@@ -63,7 +63,7 @@ def test_deleted_records_are_cleaned_up(home: Installation, live: PostgreSQLData
     assert look(live, "postgresql.dead_rows").level is Level.GOOD
 
 
-@on_both
+@on_one
 def test_a_table_in_use_is_not_queued_for(home: Installation, live: PostgreSQLDatabase) -> None:
     """Readers come through while the fix waits, and it gives up after two seconds."""
     with program(live) as other, other.cursor() as cursor:
@@ -93,7 +93,7 @@ def test_a_half_built_index_is_built_anew(home: Installation, live: PostgreSQLDa
     assert live.rows(invalid) == [(0,)]
 
 
-@on_both
+@on_one
 def test_an_index_is_removed_and_can_be_had_back(
     home: Installation, live: PostgreSQLDatabase
 ) -> None:
@@ -108,7 +108,7 @@ def test_an_index_is_removed_and_can_be_had_back(
     assert live.rows("SELECT to_regclass('t_m')::text") == [("t_m",)]
 
 
-@on_both
+@on_one
 def test_a_copy_connection_is_given_up(home: Installation, live: PostgreSQLDatabase) -> None:
     name = f"slot_{live.name}"
     live.as_superuser(f"SELECT pg_create_physical_replication_slot('{name}', true)")

@@ -32,15 +32,18 @@ ORDER BY whole * rows DESC LIMIT 10
 _FEW_SCANS: Final = 100
 
 _UNUSED: Final = f"""
-SELECT format('%I.%I', n.nspname, c.relname) AS name, c.relpages::bigint * {{block}} AS bytes,
+WITH large AS MATERIALIZED (
+  SELECT c.oid, c.relname, c.relnamespace, c.relpages::bigint * {{block}} AS bytes
+  FROM pg_class c WHERE c.relkind = 'i' AND c.relpages::bigint * {{block}} >= {{floor:.0f}}
+)
+SELECT format('%I.%I', n.nspname, c.relname) AS name, c.bytes,
        extract(epoch FROM now() - greatest(d.stats_reset, pg_postmaster_start_time()))::float
          / 86400 AS days
-FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
-JOIN pg_namespace n ON n.oid = c.relnamespace
+FROM large c JOIN pg_index i ON i.indexrelid = c.oid JOIN pg_namespace n ON n.oid = c.relnamespace
 CROSS JOIN (SELECT stats_reset FROM pg_stat_database WHERE datname = current_database()) d
-WHERE c.relpages::bigint * {{block}} >= {{floor:.0f}} AND {_OURS} AND NOT i.indisunique
-  AND NOT i.indisreplident AND pg_stat_get_numscans(i.indexrelid) = 0
-  AND NOT EXISTS (SELECT 1 FROM pg_constraint k WHERE k.conindid = i.indexrelid)
+WHERE {_OURS} AND NOT i.indisunique AND NOT i.indisreplident
+  AND pg_stat_get_numscans(c.oid) = 0
+  AND NOT EXISTS (SELECT 1 FROM pg_constraint k WHERE k.conindid = c.oid)
 ORDER BY 2 DESC LIMIT 10
 """
 """Counting may have begun with the last start: after a crash it does."""

@@ -35,10 +35,11 @@ _PENDING: Final = "SELECT name FROM pg_settings WHERE pending_restart ORDER BY n
 
 _MISTAKES: Final = """
 SELECT regexp_replace(sourcefile, '^.*/', '') AS file, sourceline AS line, name, error
-FROM pg_file_settings WHERE error IS NOT NULL AND error <> 'setting could not be applied'
+FROM pg_file_settings f WHERE error IS NOT NULL
+  AND NOT EXISTS (SELECT 1 FROM pg_settings s WHERE s.name = f.name AND s.pending_restart)
 ORDER BY 1, 2 LIMIT 10
 """
-"""What could not be applied waits for a restart, which is asked for by itself."""
+"""What waits for a restart is no mistake; that is asked for by itself."""
 
 _DOORS: Final = """
 SELECT line_number AS line, type AS kind, database::text AS databases, user_name::text AS users,

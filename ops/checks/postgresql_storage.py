@@ -9,7 +9,7 @@ from ops.checks.base import CannotCheck, Check, Context, Level, Reading
 from ops.checks.words import listed, many
 
 _WRAPAROUND_LIMIT: Final = 2_147_483_647
-_COUNTERS_READ: Final = 1_000
+_COUNTERS_READ: Final = 500
 
 _WRAPAROUND: Final = """
 SELECT datname, age(datfrozenxid) AS age, mxid_age(datminmxid) AS multi
@@ -209,7 +209,7 @@ CHECKS: Final = (
         "added.",
         fix="Show this to whoever makes the app: the column must become a bigint, which needs a "
         "pause in the work.",
-        good="No counter of the 1,000 largest tables is near its end.",
+        good="No counter of the 500 largest tables is near its end.",
         unit="% of the counter",
         warning=75,
         critical=90,

@@ -13,7 +13,7 @@ from ops.checkup import Checkup, checkup_of
 from ops.dialects import dialect_of
 from ops.installation import Installation
 
-PARTS: Final = {"backups": "Backups", "redis": "Redis"}
+PARTS: Final = {"backups": "Backups", "outlook": "Outlook", "redis": "Redis"}
 URGENCY_WORDS: Final = {
     Level.NOW: "Act now",
     Level.SOON: "Look at this soon",

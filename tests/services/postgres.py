@@ -103,6 +103,20 @@ class RealPostgres:
         yield name
         self.query(f"DROP TABLESPACE {name}")
 
+    @contextmanager
+    def standby(self) -> Iterator[str]:
+        """The URL of a stand-in copy that follows this server."""
+        data, port = self.folder / f"standby-{secrets.token_hex(3)}", free_port()
+        dsn = make_url(self.url()).set(drivername="postgresql")
+        source = dsn.render_as_string(hide_password=False)
+        self._run("pg_basebackup", "-D", data, "-R", "-c", "fast", "-d", source)
+        log, options = self.folder / "standby.log", f"-p {port}"
+        self._run("pg_ctl", "-D", data, "-l", log, "-w", "-o", options, "start")
+        try:
+            yield make_url(self.url()).set(port=port).render_as_string(hide_password=False)
+        finally:
+            self._run("pg_ctl", "-D", data, "-w", "-m", "immediate", "stop")
+
     def restart(self, *, immediate: bool = True) -> None:
         """Restart on the same port; `immediate` is a crash and the recovery from it."""
         self._pg_ctl("restart", "-m", "immediate" if immediate else "fast")

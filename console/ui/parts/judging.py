@@ -54,11 +54,12 @@ def ask_purpose() -> None:
             format_func=lambda purpose: purpose.in_words,
             label_visibility="collapsed",
         )
-        if st.button("Keep this answer", disabled=chosen is None or chosen is known):
+        is_new = chosen is not None and chosen is not known
+        if st.button("Keep this answer", disabled=not is_new) and chosen is not None:
             session = signed_in()
             with guarded():
-                with noted("setting", detail=f"what Redis is for: {Purpose(chosen).value}"):
-                    set_purpose(console().store, Purpose(chosen), who=session.account)
+                with noted("setting", detail=f"what Redis is for: {chosen.value}"):
+                    set_purpose(console().store, chosen, who=session.account)
                 _drawn_anew()
 
 

@@ -1,17 +1,18 @@
-"""`ops-console schedule`: showing it, setting it, switching it on and off."""
+"""`ops-console schedule` (showing it, setting it, on and off) and `prune`."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 import click
 
+from console.cli.terminal import answering, note, options, tell, user
+from console.cli.work import confirm, run_job
 from console.context import console
-from console.terminal import answering, note, options, tell, user
 from ops.errors import Refused
 from ops.installation import Installation
 from ops.retention import Policy
@@ -140,9 +141,34 @@ def _lines(target: str, found: Schedule | None, runs: list[datetime]) -> Iterato
         yield f"Next: {run.astimezone(ZoneInfo(plan.zone)):%A %d %b %Y, %H:%M}"
 
 
-def decision_lines(pruned: Mapping[str, Any]) -> Iterator[str]:
+def _decision_lines(pruned: Mapping[str, Any]) -> Iterator[str]:
     """What is deleted and what stays, a line a backup, and the sum of it."""
     for backup in pruned["backups"]:
         done = "keep  " if backup["keep"] else "delete"
         yield f"{done}  {backup['created_at'][:16]}  {backup['name']}  {backup['reason']}"
     yield f"{len(pruned['deleted'])} of {len(pruned['backups'])} backups, {pruned['freed']:,} bytes"
+
+
+@click.command()
+@options
+@click.option("--dry-run", is_flag=True, help="Say what would be deleted, and delete nothing.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def prune(target: str | None, as_json: bool, dry_run: bool, yes: bool) -> None:
+    """Delete the backups that the schedule does not keep, and say why each other one stays."""
+    with answering(as_json):
+        from ops.prune import look_ahead
+        from ops.schedule import Plan, schedule_of
+
+        home, chosen = console(), console().target(target)
+        found = schedule_of(home, chosen.name)
+        planned = look_ahead(chosen, home.folder, found.plan if found else Plan()).as_dict()
+        if dry_run or (found and not planned["deleted"]):
+            tell(as_json, planned, "\n".join(_decision_lines(planned)))
+            return
+        if found:
+            confirm(chosen, f"delete {len(planned['deleted'])} old backups", yes)
+        done = run_job("prune", chosen, {})
+        tell(as_json, done, "\n".join(_decision_lines(done)))
+
+
+COMMANDS: Final = (schedule, prune)

@@ -9,8 +9,8 @@ from typing import Final
 
 import click
 
+from console.cli.terminal import answering, json_option, note, tell
 from console.context import console
-from console.terminal import answering, json_option, note, tell
 from ops.errors import Refused, SettingsError
 
 _HEEDED_SECONDS: Final = 45

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from sqlalchemy import Engine
 
@@ -60,8 +60,23 @@ class Snapshot:
     tables: tuple[TableRows, ...]
     server_version: str
     tool: str
-    compressed: bool
     details: dict[str, str | int] = field(default_factory=dict)
+
+
+class Sink(Protocol):
+    """Takes the content of a dump, once."""
+
+    def __call__(
+        self, source: SupportsReadInto, size: int, *, compressed: bool, progress: Progress
+    ) -> None:
+        """Read `source` to its end, about `size` bytes; what is `compressed` is stored as it is."""
+
+
+class SupportsReadInto(Protocol):
+    """What can fill a buffer from its start; 0 at its end."""
+
+    def readinto(self, buffer: memoryview, /) -> int | None:
+        """How many bytes it gave."""
 
 
 @dataclass(frozen=True)
@@ -344,12 +359,18 @@ class Dialect(ABC):
 
     @abstractmethod
     def dump(
-        self, engine: Engine, into: Path, progress: Progress, *, checksums: bool = False
+        self,
+        engine: Engine,
+        workspace: Path,
+        sink: Sink,
+        progress: Progress,
+        *,
+        checksums: bool = False,
     ) -> Snapshot:
-        """Write the database as of one moment to the new file `into`; `checksums` asks for
-        those of every table's content.
+        """Give the database as of one moment to `sink`; what that needs on the side goes into
+        the folder `workspace`. `checksums` asks for those of every table's content.
 
-        Raises Unavailable, ToolFailed, Cancelled; `into` may then hold half a dump.
+        Raises Unavailable, ToolFailed, Cancelled; `sink` may then have got half a dump.
         """
 
     @abstractmethod

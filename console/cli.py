@@ -7,12 +7,11 @@ stderr, and only to a terminal. Exit status: 0 done, 1 not done, 2 wrong usage;
 
 from __future__ import annotations
 
-import getpass
 import logging
 import os
 import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -23,11 +22,20 @@ import click
 from console.cli_jobs import COMMANDS
 from console.context import console
 from console.schedule_command import decision_lines, schedule
-from console.terminal import Terminal, answering, difference_lines, json_option, options, tell
-from ops.activity import COMMAND_LINE, record
+from console.terminal import (
+    Terminal,
+    answering,
+    difference_lines,
+    json_option,
+    note,
+    options,
+    tell,
+    user,
+)
+from ops.activity import COMMAND_LINE
 from ops.aftermath import ASKED_FROM
 from ops.checks.base import HealthReport, Status
-from ops.errors import Cancelled, NotConfirmed
+from ops.errors import Cancelled, NotConfirmed, Refused, Unavailable
 from ops.proof import Prove
 from ops.target import Target
 
@@ -54,7 +62,7 @@ def _run_job(kind: str, target: Target, params: Mapping[str, Any]) -> Mapping[st
 
     home, shown = console(), Terminal()
     asked = {**params, ASKED_FROM: COMMAND_LINE}
-    job_id = jobs.create(home, kind, target.name, _user(), asked)
+    job_id = jobs.create(home, kind, target.name, user(), asked)
     signal.signal(signal.SIGINT, stop)
     try:
         return jobs.execute(home, job_id, shown)
@@ -63,14 +71,6 @@ def _run_job(kind: str, target: Target, params: Mapping[str, Any]) -> Mapping[st
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         shown.close()
-
-
-def _user() -> str:
-    """Who the operating system says is typing."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a number without a name, as in containers
-        return str(os.getuid())
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -101,7 +101,7 @@ def link() -> None:
 
         settings = console().settings
         token = make_sign_in_link_token()
-        record(console(), who=_user(), where=COMMAND_LINE, what="link")
+        note(console(), "link")
         click.echo(f"http://{settings.host}:{settings.port}/login?token={token}")
 
 
@@ -138,10 +138,16 @@ def _proof_lines(proof: Mapping[str, Any] | None) -> Iterator[str]:
     """What a test restore found, and each table that differs."""
     if proof is None:
         return
-    if proof["ok"]:
+    if proof["ok"] and proof["full"]:
         yield f"Brought back as a test: {_exact(proof['comparison'])}."
         return
-    yield f"Could not be brought back: {proof['problem']}"
+    if proof["ok"]:
+        yield (
+            f"Read to its end: {_exact(proof['comparison'])}. It was not brought to life: the "
+            "console's user may not create databases."
+        )
+        return
+    yield f"{'Could not be brought back' if proof['full'] else 'Not usable'}: {proof['problem']}"
     yield from (proof["detail"] or "").splitlines()
 
 
@@ -282,16 +288,22 @@ def prune(target: str | None, as_json: bool, dry_run: bool, yes: bool) -> None:
 
 @main.command()
 @options
-def health(target: str | None, as_json: bool) -> None:
-    """Say how the database, and Redis where it is set, are doing."""
+@click.option(
+    "--report",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write a report to hand to someone to this file: .html, .pdf or .json.",
+)
+def health(target: str | None, as_json: bool, report: Path | None) -> None:
+    """Say how the database, its backups, and Redis where it is set, are doing."""
     with answering(as_json):
-        from ops.health import health_of, redis_health_of
+        from ops.checkup import checkup_of
 
-        redis = redis_health_of(console())
-        reports = [health_of(console(), target), *([redis] if redis else [])]
+        reports = checkup_of(console(), target).reports
         worst = next(s for s in _WORST_FIRST if any(r.status is s for r in reports))
         document = {"status": worst.value, "reports": [r.as_dict() for r in reports]}
         tell(as_json, document, "\n".join(_health_lines(reports)))
+        if report is not None:
+            _write_report(target, report)
         sys.exit(HEALTH_EXIT[worst])
 
 
@@ -314,7 +326,25 @@ def activity(as_json: bool, limit: int, search: str) -> None:
         tell(as_json, [e.as_dict() for e in found], "\n".join(lines) or "Nothing yet.")
 
 
-def _health_lines(reports: list[HealthReport]) -> Iterator[str]:
+def _write_report(target: str | None, path: Path) -> None:
+    """Raises OpsError: the file cannot be written, or its ending tells no format."""
+    from ops.report import Format, make_report, rendered
+
+    endings = [format.value for format in Format]
+    if path.suffix.removeprefix(".").lower() not in endings:
+        raise Refused(
+            f"{path.name} does not end like a report.", f"End it with .{', .'.join(endings)}."
+        )
+    content = rendered(make_report(console(), target), Format(path.suffix[1:].lower()))
+    try:
+        path.write_bytes(content)
+    except OSError as cause:
+        raise Unavailable(
+            f"The report could not be written to {path}.", "Choose another file.", str(cause)
+        ) from cause
+
+
+def _health_lines(reports: Sequence[HealthReport]) -> Iterator[str]:
     for report in reports:
         yield f"{report.backend}: {report.status.value}. {report.headline}"
         for finding in report.findings:

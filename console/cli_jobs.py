@@ -10,7 +10,7 @@ from typing import Final
 import click
 
 from console.context import console
-from console.terminal import answering, json_option, tell
+from console.terminal import answering, json_option, note, tell
 from ops.errors import Refused, SettingsError
 
 _HEEDED_SECONDS: Final = 45
@@ -50,6 +50,9 @@ def cancel(job: str, as_json: bool) -> None:
         if not jobs.look(home, job).is_active:
             raise Refused("This job has ended already.", "`ops-console jobs` says how.")
         jobs.cancel(home, job)
+        asked = jobs.get(home, job)
+        told = f"{asked.kind}, {job}"
+        note(home, "cancel", asked.target, told)
         ends = time.monotonic() + _HEEDED_SECONDS
         while jobs.look(home, job).is_active and time.monotonic() < ends:
             look_after(home)

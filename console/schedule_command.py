@@ -11,12 +11,12 @@ from zoneinfo import ZoneInfo
 import click
 
 from console.context import console
-from console.terminal import answering, options, tell
+from console.terminal import answering, note, options, tell, user
 from ops.errors import Refused
+from ops.installation import Installation
 from ops.retention import Policy
 from ops.schedule import NAMES, Plan, Schedule, plan_from, save_plan, schedule_of
 
-_WHO = "command line"
 _ORDINALS = ("daily", "weekly", "monthly")
 
 
@@ -63,7 +63,7 @@ def set_(
             "keep": None if keep is None else _counts(keep, base.keep),
         }
         changes = {field: value for field, value in asked.items() if value is not None}
-        save_plan(home, name, plan_from(changes, base), _WHO)
+        _save(home, name, plan_from(changes, base))
         _show(name, as_json)
 
 
@@ -87,8 +87,13 @@ def _switch(target: str | None, as_json: bool, *, is_on: bool) -> None:
         former = schedule_of(home, name)
         if former is None:
             raise Refused("There is no schedule yet.", "Make one: ops-console schedule set")
-        save_plan(home, name, plan_from({"is_on": is_on}, former.plan), _WHO)
+        _save(home, name, plan_from({"is_on": is_on}, former.plan))
         _show(name, as_json)
+
+
+def _save(home: Installation, target: str, plan: Plan) -> None:
+    save_plan(home, target, plan, user())
+    note(home, "schedule", target, plan.in_words())
 
 
 def _daily(text: str) -> str:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import getpass
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 import click
 
+from ops.activity import COMMAND_LINE, record
 from ops.errors import OpsError
+from ops.installation import Installation
 from ops.progress import Progress
 
 _DIFFERENCES = (("lost", "rows go"), ("back", "rows come back"), ("changed", "rows change back"))
@@ -24,6 +28,14 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 def options(command: Callable[..., None]) -> Callable[..., None]:
     """The options that every command about a database has."""
     return _target_option(json_option(command))
+
+
+def user() -> str:
+    """Who the operating system says is typing."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a number without a name, as in containers
+        return str(os.getuid())
 
 
 class Terminal(Progress):
@@ -59,9 +71,17 @@ def answering(as_json: bool) -> Iterator[None]:
         sys.exit(1)
 
 
+def note(home: Installation, what: str, target: str = "", detail: str = "") -> None:
+    """A line of activity for what is done here and now."""
+    record(home, who=user(), where=COMMAND_LINE, what=what, target=target, detail=detail)
+
+
 def tell(as_json: bool, document: Any, text: str) -> None:
     """The document for a script, or the text for a person."""
     click.echo(json.dumps(document, indent=2) if as_json else text)
+
+
+_SAME: Final = "No row and no column of any table would change."
 
 
 def difference_lines(tables: list[dict[str, Any]]) -> Iterator[str]:
@@ -76,4 +96,4 @@ def difference_lines(tables: list[dict[str, Any]]) -> Iterator[str]:
         if told:
             changed += 1
             yield f"{table['name']}: {', '.join(told)}"
-    yield f"{changed} of {len(tables)} tables would change." if changed else "Nothing would change."
+    yield f"{changed} of {len(tables)} tables would change." if changed else _SAME

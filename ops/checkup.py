@@ -1,4 +1,5 @@
-"""Everything about the health of one target: its database, its backups, and the Redis beside it."""
+"""Everything about the health of one target: its database, its backups, what is to come, and the
+Redis beside it."""
 
 from __future__ import annotations
 
@@ -12,6 +13,7 @@ from ops.checks.base import Finding, HealthReport, Level
 from ops.health import health_of, redis_health_of, report_of
 from ops.health_settings import put_asides, with_asides
 from ops.installation import Installation
+from ops.outlook import findings_about_disks, findings_about_messages
 
 _COSTS: Final = {Level.NOW: (40, 100), Level.SOON: (8, 40), Level.UNKNOWN: (3, 15)}
 """Points that each finding of a level takes away, and how many all of them may take."""
@@ -19,17 +21,19 @@ _COSTS: Final = {Level.NOW: (40, 100), Level.SOON: (8, 40), Level.UNKNOWN: (3, 1
 
 @dataclass(frozen=True)
 class Checkup:
-    """Everything there is to say about a target: its database, its backups, and the Redis
-    beside it (None where none is set)."""
+    """Everything there is to say about a target: its database, its backups, what is to come and
+    who will hear of it, and the Redis beside it (None where none is set)."""
 
     database: HealthReport
     backups: HealthReport
+    outlook: HealthReport
     redis: HealthReport | None
 
     @property
     def reports(self) -> tuple[HealthReport, ...]:
         """The parts, in the order in which they are told."""
-        return tuple(part for part in (self.database, self.backups, self.redis) if part)
+        parts = (self.database, self.backups, self.outlook, self.redis)
+        return tuple(part for part in parts if part)
 
     @property
     def whole(self) -> HealthReport:
@@ -55,7 +59,12 @@ class Checkup:
 
 def checkup_of(home: Installation, name: str | None = None) -> Checkup:
     """Look at everything about a target. Raises Refused: there is none of that name."""
-    return Checkup(health_of(home, name), backups_health_of(home, name), redis_health_of(home))
+    return Checkup(
+        health_of(home, name),
+        backups_health_of(home, name),
+        outlook_health_of(home, name),
+        redis_health_of(home),
+    )
 
 
 def backups_health_of(home: Installation, name: str | None = None) -> HealthReport:
@@ -65,6 +74,14 @@ def backups_health_of(home: Installation, name: str | None = None) -> HealthRepo
     noted = with_asides(found, put_asides(home.store, target.name))
     kept = len(Catalog(home.folder, target.name).entries())
     return report_of("backups", noted, {"backups": kept})
+
+
+def outlook_health_of(home: Installation, name: str | None = None) -> HealthReport:
+    """When the disks will be full, and whether anybody is told when something breaks."""
+    target = home.target(name)
+    found = [*findings_about_disks(home, target), *findings_about_messages(home)]
+    noted = with_asides(tuple(found), put_asides(home.store, target.name))
+    return report_of("outlook", noted, {})
 
 
 def score_of(findings: Iterable[Finding]) -> int:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import partial
 from heapq import merge
 from itertools import groupby
 from pathlib import Path
@@ -50,7 +51,8 @@ class TableDifference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All tables; `compared_at` is UTC."""
+    """All tables; `compared_at` is UTC. Nothing but tables is compared: no views, functions or
+    large objects."""
 
     archive: str
     compared_at: datetime
@@ -102,7 +104,8 @@ def _differences(
     total, done = sum(rows.values()), 0
     for name in sorted(before.keys() | then.keys()):
         part = progress.within(done / max(total, 1), 1)
-        part.report(0, 1, f"Comparing every row: {name}")
+        now.watch = after.watch = partial(part.report, 0, 1, f"Comparing every row: {name}")
+        now.watch()
         if name not in then:
             yield TableDifference(name, lost=_count(now, name, before[name]), exists_after=False)
         elif name not in before:

@@ -15,12 +15,16 @@ from typing import Final
 
 from ops import activity
 from ops.errors import OpsError
-from ops.health import health_of, redis_health_of
 from ops.installation import Installation
 from ops.jobs.oversight import look_after, thin
+from ops.journal import forget_old_journals
 from ops.locks import locks_of
+from ops.notify import deliver_soon, forget_old
 from ops.runs import begin_due
+from ops.samples import take_samples
+from ops.samples import thin as thin_samples
 from ops.undo import expire_undo_points
+from ops.watch import look
 
 log = logging.getLogger(__name__)
 
@@ -39,23 +43,35 @@ class Duty:
 def _expire(home: Installation) -> None:
     """Databases that are kept for going back, or to be looked at, go when their time is up."""
     for target in home.targets:
-        expire_undo_points(target, home.folder)
+        for point in expire_undo_points(target, home.folder):
+            activity.record(
+                home,
+                who=activity.CONSOLE,
+                where=activity.CONSOLE,
+                what="delete-kept",
+                target=target.name,
+                archive=point.source,
+                detail=f"its time was up; {point.location}",
+            )
 
 
-def _look_at_health(home: Installation) -> None:
-    """Counters and findings that come and go are judged by what earlier looks have seen."""
-    for target in home.targets:
-        health_of(home, target.name)
-    redis_health_of(home)
+def _forget(home: Installation) -> None:
+    """What restores noted of themselves goes when it is of no more use."""
+    forget_old_journals(home.folder)
 
 
 DUTIES: Final[tuple[Duty, ...]] = (
     Duty("look after jobs", 5, look_after),
     Duty("forget old jobs", 3600, thin),
     Duty("give up what was kept long enough", 3600, _expire),
+    Duty("forget old restores", 24 * 3600, _forget),
+    Duty("deliver messages", 10, deliver_soon),
+    Duty("forget old messages", 24 * 3600, forget_old),
+    Duty("measure", 60, take_samples),
+    Duty("keep fewer of the old figures", 6 * 3600, lambda home: thin_samples(home.store)),
     Duty("begin what the schedules have due", 30, begin_due),
     Duty("forget what was done long ago", 6 * 3600, activity.expire),
-    Duty("look at health", 300, _look_at_health),
+    Duty("look at health", 300, look),
 )
 
 

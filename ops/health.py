@@ -13,8 +13,10 @@ from sqlalchemy import Engine
 from ops.checks import redis as redis_checks
 from ops.checks.base import (
     URGENCY,
+    CannotCheck,
     Check,
     Context,
+    DoorShut,
     Finding,
     HealthReport,
     Level,
@@ -63,7 +65,7 @@ def get_health_report(
         dialect.backend,
         chosen(dialect.checks(), thresholds),
         dialect.health_context(engine),
-        lambda _: dialect.health_details(engine),
+        dialect.health_details,
         history,
     )
 
@@ -163,9 +165,11 @@ def _report(
             findings = list(_asked(checks, replace(context, history=history)))
             try:
                 details = figures(context)
-            except OpsError as error:
+            except CannotCheck as cannot:
                 details = {}
-                findings.append(_no_details(error))
+                findings.append(_no_details(cannot))
+    except DoorShut as shut:
+        return report_of(backend, [shut.finding], {})
     except OpsError as error:
         return report_of(backend, [_shut_door(checks[0], error)], {})
     return report_of(backend, findings, details)
@@ -200,14 +204,14 @@ def _shut_door(check: Check, error: OpsError) -> Finding:
     )
 
 
-def _no_details(error: OpsError) -> Finding:
+def _no_details(cannot: CannotCheck) -> Finding:
     return Finding(
         id="details",
         title="Figures",
         level=Level.UNKNOWN,
         sentence="Could not check: the figures of this database could not be read.",
-        fix=redact(error.hint),
-        technical=redact(f"{error.message} {error.detail}".strip()),
+        fix=cannot.hint,
+        technical=redact(f"{cannot.reason}. {cannot.detail}".strip()),
     )
 
 
@@ -229,7 +233,7 @@ def headline(ordered: Sequence[Finding]) -> str:
         told.append(f"{many(unknown, 'thing')} could not be checked")
     if left_out:
         were = "was" if left_out == 1 else "were"
-        told.append(f"{many(left_out, 'thing')} {were} not looked at while you wait")
+        told.append(f"{many(left_out, 'thing')} {were} not looked at")
     if aside:
         told.append(f"{many(aside, 'thing')} {'was' if aside == 1 else 'were'} put aside")
     if not told:

@@ -40,6 +40,7 @@ class Step(StrEnum):
     CLOSED = "closed by a person"
 
 
+KEPT_DAYS = 30
 SETTLED = (Step.DONE, Step.ROLLED_BACK, Step.CLOSED)
 
 
@@ -156,6 +157,20 @@ def journals_of(folder: DataFolder, target: str) -> list[Journal]:
     found = [_read_or_ask(path) for path in folder.journals.glob("*.json")]
     mine = [journal for journal in found if journal.target == target]
     return sorted(mine, key=lambda journal: journal.id, reverse=True)
+
+
+def forget_old_journals(folder: DataFolder, days: int = KEPT_DAYS) -> None:
+    """Delete the journals of all targets that are settled, keep nothing to go back to, and ended
+    more than `days` days ago. Damaged ones stay: a person must look at them."""
+    oldest = datetime.now(UTC) - timedelta(days=days)
+    for path in folder.journals.glob("*.json"):
+        try:
+            journal = Journal.read(path)
+        except (ValueError, TypeError, KeyError, FileNotFoundError):
+            continue
+        ended = journal.ended_at and datetime.fromisoformat(journal.ended_at)
+        if journal.is_settled and journal.undo is None and ended and ended < oldest:
+            path.unlink(missing_ok=True)
 
 
 def _read_or_ask(path: Path) -> Journal:

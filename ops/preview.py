@@ -96,8 +96,10 @@ def _changes(live: tuple[LiveRows, ...], manifest: Manifest) -> tuple[TableChang
 
 def _change(name: str, now: LiveRows | None, after: TableRows | None) -> TableChange:
     columns_now = now.columns if now else ()
-    columns_after = after.columns if after else None
-    told = bool(now and columns_after is not None)
+    columns_after = (after.columns if after else None) or ()
+    told = bool(now and after and after.columns is not None)
+    only_now = set(columns_now).difference(columns_after) if told else ()
+    only_after = set(columns_after).difference(columns_now) if told else ()
     return TableChange(
         name,
         now.rows if now else None,
@@ -105,6 +107,6 @@ def _change(name: str, now: LiveRows | None, after: TableRows | None) -> TableCh
         after.rows if after else None,
         now is not None,
         after is not None,
-        tuple(c for c in columns_now if told and c not in (columns_after or ())),
-        tuple(c for c in columns_after or () if told and c not in columns_now),
+        tuple(c for c in columns_now if c in only_now),
+        tuple(c for c in columns_after if c in only_after),
     )

@@ -21,7 +21,7 @@ from ops.errors import ToolCrashed, ToolFailed
 from ops.target import redact
 
 Limits = Mapping[int, int]
-"""How much a program may take: a `resource.RLIMIT_…` and its value."""
+"""How much a program may take: a `resource.RLIMIT_…` and its value; heeded on Linux."""
 
 _GRACE_SECONDS: Final = 3.0
 _PR_SET_PDEATHSIG: Final = 1
@@ -36,8 +36,10 @@ def run(
     watch: Callable[[], None],
     every: float = 0.5,
     limits: Limits = MappingProxyType({}),
+    output: IO[bytes] | None = None,
 ) -> None:
-    """Run `command` to its end; `watch` is called every `every` seconds meanwhile.
+    """Run `command` to its end; `watch` is called every `every` seconds meanwhile. What it prints
+    goes to the file `output`, else nowhere.
 
     What `watch` raises (Cancelled) ends the program first: SIGTERM, then SIGKILL after
     3 seconds. On Linux the program is killed when this process dies.
@@ -48,7 +50,7 @@ def run(
         ToolCrashed: a signal ended it, such as that of a limit.
     """
     with tempfile.TemporaryFile() as errors:
-        process = _started(command, env, subprocess.DEVNULL, errors, limits)
+        process = started(command, env, output or subprocess.DEVNULL, errors, limits)
         try:
             _wait(process, watch, every)
         except BaseException:
@@ -72,7 +74,7 @@ def output_of(
         ToolFailed: it could not be started, or its exit status is not 0.
     """
     with tempfile.TemporaryFile() as errors:
-        process = _started(command, env, subprocess.PIPE, errors, limits)
+        process = started(command, env, subprocess.PIPE, errors, limits)
         assert isinstance(process.stdout, io.BufferedIOBase)
         try:
             with process.stdout:
@@ -84,21 +86,25 @@ def output_of(
         _check(process, command, errors)
 
 
-def _started(
+def started(
     command: Sequence[str | Path],
     env: Mapping[str, str],
-    output: int,
+    output: IO[bytes] | int,
     errors: IO[bytes],
-    limits: Limits,
+    limits: Limits = MappingProxyType({}),
+    *,
+    input: int = subprocess.DEVNULL,
 ) -> subprocess.Popen[bytes]:
+    """The program under way, which on Linux is killed when this process dies; whoever calls it
+    must see to its end. Raises ToolFailed where it could not be started."""
     try:
         return subprocess.Popen(
             [str(part) for part in command],
             env=dict(env),
-            stdin=subprocess.DEVNULL,
+            stdin=input,
             stdout=output,
             stderr=errors,
-            preexec_fn=partial(_begin, os.getpid(), limits),
+            preexec_fn=partial(_begin, os.getpid(), limits) if sys.platform == "linux" else None,
         )
     except OSError as cause:
         name = Path(command[0]).name
@@ -139,18 +145,15 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _begin(parent: int, limits: Limits) -> None:
-    """In the new process, before its program."""
-    for kind, most in limits.items():
-        resource.setrlimit(kind, (most, most))
-    if sys.platform == "linux":
-        _die_with_parent(parent)
-
-
-def _die_with_parent(parent: int) -> None:
+    """In the new process, before its program: it has limits, and dies with us."""
     assert _LIBC is not None
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)  # it died before the line above could ask for the signal
+    for kind, most in limits.items():
+        _, allowed = resource.getrlimit(kind)
+        most = most if allowed == resource.RLIM_INFINITY else min(most, allowed)
+        resource.setrlimit(kind, (most, most))
 
 
 def _last_lines(handle: int, limit: int = 4000) -> str:

@@ -14,7 +14,7 @@ from ops.installation import Installation
 from ops.journal import Journal, journals_of
 from ops.locks import target_lock
 from ops.target import Target
-from ops.undo import expire_undo_points, use_up
+from ops.undo import use_up
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,6 @@ def settle_one(home: Installation, target: Target) -> bool:
             home.folder.clear_workspaces(target.name)
             Catalog(home.folder, target.name).remove_drafts()
             settle_target(target, home.folder)
-        expire_undo_points(target, home.folder)
     except Busy:
         return False  # that is no leftover
     except OpsError as error:
@@ -60,7 +59,8 @@ def settle_target(target: Target, folder: DataFolder) -> None:
     for journal in journals:
         if not journal.is_settled:
             dialect.settle(target.engine, journal)
-        if journal.verb == "undo" and journal.is_done:
+        is_in_place = journal.is_done or journal.facts.get("source_is_live")
+        if journal.verb == "undo" and is_in_place:
             for used in journals:
                 if used.id == journal.source and used.undo is not None:
                     use_up(target, used)

@@ -25,6 +25,7 @@ from ops.catalog import Catalog, EntryState
 from ops.errors import OpsError, Refused
 from ops.installation import Installation
 from ops.jobs import Job, State
+from ops.notify.alarms import work_failed
 from ops.schedule import Routine, schedule_of
 from ops.store import scheduled_runs as table
 
@@ -166,7 +167,14 @@ def _note(
 def _overtake(home: Installation, run: Run, now: datetime) -> None:
     """A newer run does what this one was to do; one that had failed has failed for good."""
     state = RunState.FAILED if run.tries else RunState.OVERTAKEN
-    _change(home, run, RunState.WAITING, state=state, changed=now.timestamp())
+    is_ours = _change(home, run, RunState.WAITING, state=state, changed=now.timestamp())
+    if is_ours and run.tries:
+        _report(home, run, run.error or {})
+
+
+def _report(home: Installation, run: Run, error: Mapping[str, str]) -> None:
+    """Tell people that a run is given up."""
+    work_failed(home, run.target, run.kind, error.get("error", ""), error.get("hint", ""))
 
 
 def _begin(home: Installation, run: Run, now: datetime) -> None:
@@ -227,22 +235,17 @@ def _settle(home: Installation, run: Run) -> None:
 
 
 def _job_of(home: Installation, run: Run) -> Job | None:
-    """The job of the run's last try, by its id, or by its moment where the id was not written.
-
-    `jobs.recent` has seen to it that a job whose process died is not called running.
-    """
-    found = jobs.recent(home, run.target, limit=_JOBS_LOOKED_AT)
+    """The job of the run's last try, by its id, or by its moment where the id was not written."""
     if run.job is not None:
-        return next((job for job in found if job.id == run.job), None)
-    ours = (job for job in found if job.who == WHO and job.kind == run.kind)
-    return next(
-        (
-            job
-            for job in ours
-            if job.params.get("scheduled") == run.moment and job.created >= run.changed
-        ),
-        None,
-    )
+        try:
+            return jobs.look(home, run.job)
+        except Refused:
+            return None
+    for job in jobs.recent(home, run.target, limit=_JOBS_LOOKED_AT):
+        is_ours = job.who == WHO and job.kind == run.kind and job.created >= run.changed
+        if is_ours and job.params.get("scheduled") == run.moment:
+            return job
+    return None
 
 
 def _try_again(
@@ -253,7 +256,8 @@ def _try_again(
     failed = {"tries": tries, "error": error, "changed": ended, **more}
     if tries > len(PAUSES):
         log.error("%s of %s, due %s: given up", run.kind, run.target, run.due_at.isoformat())
-        _change(home, run, RunState.RUNNING, state=RunState.FAILED, **failed)
+        if _change(home, run, RunState.RUNNING, state=RunState.FAILED, **failed):
+            _report(home, run, error)
         return
     next_try = ended + PAUSES[tries - 1]
     _change(home, run, RunState.RUNNING, state=RunState.WAITING, next_try=next_try, **failed)

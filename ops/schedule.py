@@ -75,6 +75,13 @@ class Plan(BaseModel):
         }
         return {kind: Timetable(line, self.zone) for kind, line in lines.items() if line}
 
+    def in_words(self) -> str:
+        """Like "backup every day at 03:00 (UTC); 7 daily, 4 weekly and 3 monthly ones kept"."""
+        state = "" if self.is_on else "switched off; "
+        told = [f"{kind.value} {times.in_words()}" for kind, times in self.timetables().items()]
+        kept = "nothing deleted" if self.keep.holds_all else f"{self.keep.in_words()} kept"
+        return f"{state}{', '.join(told)} ({self.zone}); {kept}"
+
     def has_times_of(self, other: Plan) -> bool:
         """Whether both are due at the same moments."""
         return self.is_on == other.is_on and self.timetables() == other.timetables()

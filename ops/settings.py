@@ -116,12 +116,31 @@ class Settings(BaseModel):
         description="Who does the work: `none` (this machine) or `redis` (`ops-console worker`, "
         "by way of the Redis of REDIS_URL).",
     )
+    notify: SecretStr | None = Field(
+        None,
+        alias="OPS_NOTIFY",
+        description="Who is told when something fails, and when it is well again: addresses as "
+        "Apprise writes them (mailto://, slack://, json:// and many more), separated by spaces.",
+    )
+    heartbeat_url: SecretStr | None = Field(
+        None,
+        alias="OPS_HEARTBEAT_URL",
+        description="A web address that is asked for after each good scheduled backup, so that "
+        "a watchdog misses it when none comes.",
+    )
     activity_days: int = Field(
         400,
         alias="OPS_ACTIVITY_DAYS",
         ge=ACTIVITY_DAYS_LEAST,
         le=3650,
         description="Days for which the Activity page remembers who did what.",
+    )
+    metrics_token: SecretStr | None = Field(
+        None,
+        alias="OPS_METRICS_TOKEN",
+        min_length=16,
+        description="Opens `/metrics` for Prometheus to whoever sends it as a Bearer token, at "
+        "least 16 characters. Without it there is no such page.",
     )
     trusted_proxies: str = Field(
         "127.0.0.1",
@@ -137,6 +156,21 @@ class Settings(BaseModel):
             if not _TARGET_NAME.fullmatch(name) or len(name) > 40:
                 raise ValueError(f"{name!r} is not a name: use up to 40 letters, digits, - and _")
         return targets
+
+    @field_validator("notify")
+    @classmethod
+    def _are_addresses(cls, notify: SecretStr | None) -> SecretStr | None:
+        for place, address in enumerate(notify.get_secret_value().split() if notify else [], 1):
+            if not re.match(r"[A-Za-z0-9]+://", address):
+                raise ValueError(f"address no. {place} does not begin like mailto:// or slack://")
+        return notify
+
+    @field_validator("heartbeat_url")
+    @classmethod
+    def _is_web_address(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None and not re.match(r"https?://[^/\s]", url.get_secret_value()):
+            raise ValueError("it does not begin with http:// or https://")
+        return url
 
     @field_validator("pg_bin")
     @classmethod

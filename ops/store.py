@@ -14,6 +14,7 @@ from typing import Final
 from sqlalchemy import (
     DDL,
     JSON,
+    BigInteger,
     Column,
     Engine,
     Float,
@@ -23,6 +24,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    UniqueConstraint,
     create_engine,
     event,
 )
@@ -78,6 +80,24 @@ samples: Final = Table(
     Column("target", String(60), primary_key=True),
     Column("taken", Float, primary_key=True),
     Column("size_bytes", Float, nullable=False),
+)
+
+series: Final = Table(
+    "series",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("target", String(60), nullable=False),
+    Column("name", String(300), nullable=False),
+    UniqueConstraint("target", "name"),
+)
+
+measures: Final = Table(
+    "measures",
+    metadata,
+    Column("series", Integer, primary_key=True, autoincrement=False),
+    Column("taken", BigInteger, primary_key=True, autoincrement=False),
+    Column("value", Float, nullable=False),
+    sqlite_with_rowid=False,  # the key is nearly all there is: half the size
 )
 
 accounts: Final = Table(
@@ -151,6 +171,54 @@ for _name, _event in (("kept", "DELETE"), ("unchanged", "UPDATE")):
     _rule = _SQLITE_APPENDS_ONLY.format(_name, _event).replace("%", "%%")
     _made = DDL(_rule).execute_if(dialect="sqlite")  # type: ignore[no-untyped-call]
     event.listen(activity, "after_create", _made)
+
+_POSTGRESQL_APPENDS_ONLY: Final = (
+    f"""
+CREATE OR REPLACE FUNCTION activity_is_only_added_to() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF old.at > extract(epoch FROM now()) - {ACTIVITY_DAYS_LEAST} * 86400 THEN
+        RAISE EXCEPTION 'activity is only added to';
+    END IF;
+    IF TG_OP = 'DELETE' THEN RETURN old; END IF;
+    RETURN new;
+END $$
+""",
+    """
+CREATE TRIGGER activity_kept BEFORE UPDATE OR DELETE ON activity
+FOR EACH ROW EXECUTE FUNCTION activity_is_only_added_to()
+""",
+)
+for _rule in _POSTGRESQL_APPENDS_ONLY:
+    _made = DDL(_rule).execute_if(dialect="postgresql")  # type: ignore[no-untyped-call]
+    event.listen(activity, "after_create", _made)
+
+notices: Final = Table(
+    "notices",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("at", Float, nullable=False),
+    Column("kind", String(20), nullable=False),
+    Column("target", String(60), nullable=False),
+    Column("title", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("tries", Integer, nullable=False),
+    Column("next_try", Float, nullable=False),
+    Column("sent", JSON, nullable=False),
+    Column("delivered", Float),
+    Column("given_up", Integer, nullable=False),
+    Column("problem", Text, nullable=False),
+)
+
+alarms: Final = Table(
+    "alarms",
+    metadata,
+    Column("key", String(200), primary_key=True),
+    Column("title", Text, nullable=False),
+    Column("since", Float, nullable=False),
+    Column("bad", Integer, nullable=False),
+    Column("good", Integer, nullable=False),
+    Column("told", Float),
+)
 
 sign_in_links: Final = Table(
     "sign_in_links",

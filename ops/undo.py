@@ -56,11 +56,13 @@ def delete_undo_point(target: Target, folder: DataFolder, point: str) -> None:
     raise Refused("There is no such undo point.", "It may have been used or deleted.")
 
 
-def expire_undo_points(target: Target, folder: DataFolder) -> None:
-    """Delete what is kept beyond its time."""
-    for point in kept_points(target, folder):
-        if point.until < datetime.now(UTC):
-            delete_undo_point(target, folder, point.id)
+def expire_undo_points(target: Target, folder: DataFolder) -> list[UndoPoint]:
+    """Delete what is kept beyond its time, and say what that was."""
+    now = datetime.now(UTC)
+    over = [point for point in kept_points(target, folder) if point.until < now]
+    for point in over:
+        delete_undo_point(target, folder, point.id)
+    return over
 
 
 def use_up(target: Target, journal: Journal) -> None:

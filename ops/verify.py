@@ -23,6 +23,7 @@ from ops.errors import (
     OpsError,
     Refused,
     ToolFailed,
+    Unavailable,
 )
 from ops.health_deep import look_deep
 from ops.progress import SILENT, Progress
@@ -103,23 +104,57 @@ def prove_archive(
 
     Raises:
         NotConfirmed, PreflightRefused, OfAnotherKind, Busy, Unavailable, Cancelled,
-        NeedsHuman: it could not be tried, which says nothing about the archive.
+        NeedsHuman, DiskFull: it could not be tried, which says nothing about the archive; what
+        was known of it stays.
     """
     began = time.monotonic()
     try:
         result = _brought_back(target, path, folder, trust_foreign, progress)
     except OfAnotherKind:
         raise
-    except (BadArchive, MismatchFound) as failed:
-        result = _failed(path, failed)
-    except ToolFailed as failed:
-        # Raises Unavailable where the server has gone meanwhile: no fault of the backup.
-        dialect_of(target.engine).facts(target.engine)
+    except (BadArchive, MismatchFound, ToolFailed) as failed:
+        _blame_the_archive(target, folder, failed)
         result = _failed(path, failed)
     full = dialect_of(target.engine).stages_beside(target.engine)
     result = replace(result, full=full, seconds=time.monotonic() - began)
     Catalog(folder, target.name).note_proof(path, _proof_of(result))
     return result
+
+
+_SPARE_BYTES = 64 << 20
+
+
+def _blame_the_archive(target: Target, folder: DataFolder, failed: OpsError) -> None:
+    """Return if what failed is the archive's own fault, as far as can be told.
+
+    Raises:
+        Unavailable: the server has gone, or was started anew, while it was tried.
+        OpsError: the disk is full.
+    """
+    if isinstance(failed, ToolFailed):
+        dialect_of(target.engine).facts(target.engine)  # raises Unavailable where it is gone
+        if any(sign in failed.detail for sign in _OF_THE_SERVER):
+            raise Unavailable(
+                "The database server broke off the test, so the backup could not be tried.",
+                "Try again when the server is up and its disk has room.",
+                failed.detail,
+            ) from failed
+    if not isinstance(failed, MismatchFound) and folder.free_bytes() < _SPARE_BYTES:
+        raise OpsError(
+            "The disk is full, so the backup could not be tried.",
+            "Make room on the disk of the data folder, then try again.",
+            failed.detail,
+        ) from failed
+
+
+_OF_THE_SERVER = (
+    "server closed the connection unexpectedly",
+    "the database system is",
+    "No space left on device",
+    "terminating connection due to administrator command",
+)
+"""What client programs print when it is the server's or its disk's fault, as far as they speak
+English; in another language only a server that is gone is told from a bad archive."""
 
 
 def _brought_back(

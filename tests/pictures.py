@@ -42,7 +42,10 @@ def _demo(folder: Path, browser: Browser) -> None:
             page.get_by_label("What is this backup for?").fill(label)
             page.get_by_role("button", name="Back up now").click()
             page.get_by_text(label, exact=True).wait_for()
-        for view in ("health", "size", "backups", "restore", "settings"):
+        page.goto(console.address)
+        page.get_by_role("button", name="Back up every day at 03:00").click()
+        page.get_by_text("The next backup is made by itself").wait_for()
+        for view in ("health", "size", "backups", "schedule", "restore", "settings"):
             _picture(page, console, view, view)
         _picture(page, console, "", "overview")
         state = page.context.storage_state()

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import secrets
 import sqlite3
 import subprocess
 import sys
@@ -15,7 +16,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from sqlalchemy import insert, update
+from sqlalchemy import insert, text, update
+from sqlalchemy.exc import DBAPIError
 
 from ops import Catalog, create_backup, jobs
 from ops.activity import (
@@ -31,12 +33,19 @@ from ops.activity import (
 )
 from ops.activity.export import csv_lines
 from ops.activity.words import sentence
+from ops.datafolder import DataFolder
 from ops.errors import OpsError
 from ops.installation import Installation
+from ops.notify import deliver, standing_of
+from ops.notify.alarms import work_failed
+from ops.samples import SESSIONS, TABLE_SIZE, changes_of, note, samples_of, thin
+from ops.settings import Settings
 from ops.store import activity as table
 from ops.store import jobs as jobs_table
+from ops.store import open_shared_store
 from tests.databases import SQLiteDatabase
 from tests.services.console import PASSWORD, TARGET, RunningConsole
+from tests.services.postgres import RealPostgres
 
 DAY = 86_400
 
@@ -151,6 +160,7 @@ def test_every_job_leaves_one_line(home: Installation, tmp_path: Path) -> None:
     (kept,) = Catalog(home.folder, "live").entries()
     assert (first.who, first.where, first.what) == ("ann", "192.0.2.7", "backup")
     assert (first.archive, first.outcome, first.job) == (kept.name, Outcome.DONE, made)
+    assert first.detail == "by hand"
     assert (second.who, second.where, second.archive) == ("schedule", "schedule", "no.zip")
     assert (second.outcome, second.job) == (Outcome.FAILED, failed)
     assert second.detail.startswith("The backup file cannot be read")
@@ -254,3 +264,39 @@ def test_guessing_does_not_fill_the_activity(tmp_path: Path) -> None:
     failed = [line for line in _told(server) if line["outcome"] == "failed"]
     assert 20 <= len(failed) <= 40  # 20 a minute, and a minute may have ended meanwhile
     server.stop()
+
+
+# --- A memory that several consoles share ---------------------------------------------------
+
+
+def test_a_shared_memory_keeps_to_the_same_rules(pg16: RealPostgres, folder: DataFolder) -> None:
+    name = f"test_memory_{secrets.token_hex(4)}"
+    pg16.query(f'CREATE DATABASE "{name}"')
+    store = open_shared_store(pg16.url(name))
+    open_shared_store(pg16.url(name)).dispose()
+    settings = Settings.model_validate({"OPS_NOTIFY": "json://127.0.0.1:1"})
+    home = Installation(settings, folder, store, ())
+    try:
+        for job in ("1", "1", "2"):
+            record(home, who="ann", where="::1", what="restore", target="shop", job=job)
+        _add(home, age_days=401)
+        assert [line.job for line in entries(home, Filter(text="ANN restored"))] == ["2", "1"]
+        for change in ("DELETE FROM activity", "UPDATE activity SET who = 'nobody'"):
+            with pytest.raises(DBAPIError, match="only added to"), store.begin() as connection:
+                connection.execute(text(change))
+        expire(home)
+        assert count(home, Filter()) == 2
+        now = time.time() // DAY * DAY
+        for hour in range(24 * 40):
+            figures = {TABLE_SIZE + "t": 1000.0 - hour, SESSIONS: hour % 5}
+            note(store, "shop", figures, now - hour * 3600)
+        thin(store, now)
+        assert 700 < len(samples_of(store, "shop", SESSIONS)) < 740
+        assert changes_of(store, "shop", TABLE_SIZE, now - 10 * 3600) == {"t": (990.0, 1000.0)}
+        work_failed(home, "shop", "backup", "no room")
+        work_failed(home, "shop", "backup", "no room")
+        deliver(home)
+        assert "no. 1" in standing_of(home).problem
+    finally:
+        store.dispose()
+        pg16.query(f'DROP DATABASE "{name}" WITH (FORCE)')

@@ -23,6 +23,9 @@ TABS = 80
 """No page of the console has more places for Tab to stop at."""
 
 
+_DAILY_PLAN = "INSERT INTO schedules VALUES ('warehouse', '{}', 0, 'somebody')"
+
+
 def _database(path: Path) -> Target:
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("CREATE TABLE receipts (id INTEGER PRIMARY KEY, what TEXT)")
@@ -121,6 +124,7 @@ def test_what_was_not_looked_at_is_not_called_fine(
 ) -> None:
     path = console.folder / "stock.db"
     create_backup(Target.parse("warehouse", f"sqlite:///{path}"), console.data)
+    console.tell_store(_DAILY_PLAN)
     page = _page(context, console)
     page.goto(f"{console.address}/?db=warehouse")
     expect(page.get_by_text("2 things were not looked at")).to_be_visible(timeout=SLOW)

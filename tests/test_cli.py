@@ -186,7 +186,7 @@ def test_what_a_restore_would_change_is_told_and_shown_beside(
     shell: Shell, live: SQLiteDatabase
 ) -> None:
     name = Path(shell.run("backup").strip()).name
-    assert shell.run("compare", name) == "Nothing would change.\n"
+    assert shell.run("compare", name) == "No row and no column of any table would change.\n"
     live.run("DELETE FROM orders WHERE id <= 3; INSERT INTO left_hand VALUES (1)")
     live.run("DROP TABLE nothing_here")
     before = live.fingerprint()
@@ -305,6 +305,28 @@ def test_ctrl_c_leaves_everything_as_it_was(shell: Shell, live: SQLiteDatabase) 
         states = store.execute("SELECT state FROM jobs ORDER BY id").fetchall()
     assert states == [("done",), ("cancelled",)]
     assert shell.json("restore", archive, "--yes")["undo"]
+
+
+def test_jobs_are_listed_and_cancelled(shell: Shell, live: SQLiteDatabase) -> None:
+    assert shell.json("jobs") == []
+    path = shell.run("backup").strip()
+    before = live.fingerprint()
+    (done,) = shell.json("jobs")
+    assert (done["kind"], done["state"], done["share"]) == ("backup", "done", 1)
+    assert "ended already" in shell.run("cancel", done["id"], status=NOT_DONE)
+    with closing(sqlite3.connect(live.path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        restoring = shell.start("restore", path, "--yes")
+        while not (job := shell.json("jobs", "--limit", "1")[0])["note"].startswith("Waiting for"):
+            assert restoring.poll() is None
+        assert "already running" in shell.run("backup", status=NOT_DONE)
+        assert "Waiting for another program" in shell.run("jobs")
+        assert shell.run("cancel", job["id"]).startswith("Cancelled. ")
+        _, errors = restoring.communicate(timeout=30)
+        assert (restoring.returncode, "Nothing was changed" in errors) == (NOT_DONE, True)
+    assert live.fingerprint() == before
+    assert shell.json("jobs")[0]["state"] == "cancelled"
+    assert "no such job" in shell.run("cancel", "nothing", status=NOT_DONE)
 
 
 def test_a_person_at_a_terminal_types_the_name_and_sees_a_bar(

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from ops.activity import entries
 from ops.backup import create_backup
 from ops.datafolder import DataFolder
 from ops.duties import DUTIES, Duty, keep_doing
@@ -93,4 +94,6 @@ def test_a_former_database_goes_when_its_time_is_up(home: Installation, live: Li
     journal.write()
     EXPIRY.do(home)
     assert kept_points(live.target, home.folder) == []
+    (line,) = entries(home)
+    assert (line.who, line.what, line.archive) == ("console", "delete-kept", archive.name)
     assert live.neighbours() == before

@@ -143,9 +143,9 @@ def test_growth_is_told_from_a_week_on() -> None:
     now = 100 * 86_400.0
     week = 7 * 86_400
     history = History(sizes=[(now - 3 * week, 1), (now - week, 1000), (now, 1500)])
-    assert weekly_growth(Context(_nothing, history=history, now=now), 1500) == (500, 50)
-    young = History(sizes=[(now - 86_400, 1000)])
-    assert weekly_growth(Context(_nothing, history=young, now=now), 1500) is None
+    assert weekly_growth(Context(_nothing, history=history, now=now)) == (500, 50)
+    young = History(sizes=[(now - 86_400, 1000), (now, 1500)])
+    assert weekly_growth(Context(_nothing, history=young, now=now)) is None
 
 
 def test_the_store_remembers(store: Engine) -> None:

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ import pytest
 from ops import Catalog, create_backup
 from ops.errors import Refused
 from ops.installation import Installation
-from ops.jobs import Job, State, cancel, create, get, recent, start
+from ops.jobs import Job, State, cancel, create, get, recent, start, time_left
 from ops.jobs.work import WORK
 from ops.progress import SILENT
 from ops.recovery import unsettled
@@ -204,3 +205,43 @@ def test_a_job_outlives_who_started_it(
         job = _until(home, job_id, lambda job: job.note.startswith("Waiting"))
         assert job.state is State.RUNNING
     assert _ended(home, job_id).state is State.DONE
+
+
+_START_AT = """
+import sys, time
+from ops.errors import Refused
+from ops.installation import Installation
+from ops.jobs import start
+home = Installation.open()
+time.sleep(max(0, float(sys.argv[2]) - time.time()))
+try:
+    start(home, "restore", "live", "somebody", {"archive": sys.argv[1]})
+except Refused:
+    print("refused")
+else:
+    print("begun")
+"""
+
+
+def test_of_restores_that_begin_in_the_same_instant_one_is_done(
+    home: Installation, live: SQLiteDatabase, archive: Path
+) -> None:
+    at = str(time.time() + 4)
+    command = [sys.executable, "-c", _START_AT, str(archive), at]
+    with _held(live):
+        racers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(4)]
+        told = sorted(racer.communicate(timeout=60)[0].strip() for racer in racers)
+        assert told == ["begun", "refused", "refused", "refused"]
+        (job,) = recent(home)
+        assert job.is_active
+    assert _ended(home, job.id).state is State.DONE
+
+
+def test_the_time_that_is_left_follows_from_the_row(home: Installation) -> None:
+    job = get(home, create(home, "backup", "live", "somebody", {}))
+    assert job.seconds_left() is None
+    running = replace(job, state=State.RUNNING, started=1000.0, done=0.25, total=1)
+    assert running.seconds_left(now=1002) is None
+    assert running.seconds_left(now=1060) == 180
+    assert time_left(running, now=1060) == "about 3 minutes left"
+    assert replace(running, done=0.01).seconds_left(now=1060) is None

@@ -392,3 +392,43 @@ def test_the_ordinary_user_that_is_advised_is_all_that_a_restore_needs(
     finally:
         database.close()
         pg.query("DROP ROLE ops_console")
+
+
+def test_all_addresses_of_a_database_are_one(pg: RealPostgres) -> None:
+    def identity(url: str) -> str:
+        engine = Target.parse("live", url).engine
+        return dialect_of(engine).identity(engine)
+
+    socket = make_url(pg.url()).set(
+        host=None, port=None, query={"host": str(pg.socket_dir), "port": str(pg.port)}
+    )
+    hosts = [f"127.0.0.1:{free_port()}", f"127.0.0.1:{pg.port}"]
+    several = make_url(pg.url()).set(host=None, port=None, query={"host": hosts})
+    by_name = make_url(pg.url()).set(host="localhost")
+    addresses = [address.render_as_string(False) for address in (socket, several, by_name)]
+    known = identity(pg.url())
+    assert {identity(address) for address in addresses} == {known}
+    assert identity(pg.url("gone")).partition("/")[0] == known.partition("/")[0]
+    assert identity(pg.url("template1")) != known
+
+    port, here = free_port(), ("127.0.0.1", "127.0.0.2", "::1", "::ffff:127.0.0.1", "localhost")
+    silent = [make_url(pg.url()).set(host=host, port=port) for host in here]
+    assert {identity(url.render_as_string(False)) for url in silent} == {f":{port}/postgres"}
+
+
+def test_a_name_that_is_not_in_the_databases_encoding_is_said_in_words(
+    pg: RealPostgres, folder: DataFolder
+) -> None:
+    database = PostgreSQLDatabase(pg, options="ENCODING 'SQL_ASCII' LOCALE 'C'")
+    # The server takes these as they come: LATIN1, where others write UTF-8.
+    statement = b'CREATE TABLE "t\xe9" (a int)'.hex()
+    database.run(f"DO $$ BEGIN EXECUTE convert_from('\\x{statement}', 'SQL_ASCII'); END $$")
+    for work in (
+        lambda target: create_backup(target, folder),
+        lambda target: dialect_of(target.engine).live_rows(target.engine),
+        lambda target: dialect_of(target.engine).sizes(target.engine),
+    ):
+        with pytest.raises(OpsError, match="is not written in the encoding"):
+            work(database.target)
+    assert_nothing_left(database, folder)
+    database.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import secrets
+import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -288,6 +289,13 @@ def test_what_grows_without_end_is_stopped(
     assert database.fingerprint() == before
     assert _roles(database.cluster) == roles
     assert_nothing_left(database, folder)
+
+
+def test_half_of_the_free_room_is_never_taken(tmp_path: Path) -> None:
+    free = shutil.disk_usage(tmp_path).free
+    growth.Limit(1 << 20, str(tmp_path), free // 2).check(1 << 20)
+    with pytest.raises(BadArchive, match="more than half of the room"):
+        growth.Limit(1 << 20, str(tmp_path), free * 2).check(1)
 
 
 NAP = """

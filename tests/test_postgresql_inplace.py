@@ -205,6 +205,14 @@ OBSTACLES = {
     "a table of others": "CREATE TABLE theirs (id int)",
     "a function of others": "CREATE FUNCTION theirs() RETURNS int LANGUAGE sql AS 'SELECT 1'",
     "a schema of others": "CREATE SCHEMA theirs",
+    "a grant that was passed on": "CREATE TABLE theirs (id int); "
+    f'ALTER TABLE theirs OWNER TO "{MANAGED_ROLE}"; '
+    'GRANT SELECT ON theirs TO "ops reader" WITH GRANT OPTION; '
+    'SET ROLE "ops reader"; GRANT SELECT ON theirs TO pg_monitor',
+    "a grant on a column that was passed on": "CREATE TABLE theirs (id int); "
+    f'ALTER TABLE theirs OWNER TO "{MANAGED_ROLE}"; '
+    'GRANT SELECT (id) ON theirs TO "ops reader" WITH GRANT OPTION; '
+    'SET ROLE "ops reader"; GRANT SELECT (id) ON theirs TO pg_monitor',
     "an event trigger": "CREATE FUNCTION f() RETURNS event_trigger LANGUAGE plpgsql AS "
     f"'BEGIN END'; ALTER FUNCTION f() OWNER TO \"{MANAGED_ROLE}\"; "
     "CREATE EVENT TRIGGER theirs ON ddl_command_end EXECUTE FUNCTION f()",
@@ -227,14 +235,41 @@ def test_what_would_stop_it_half_way_is_refused_beforehand(
         database = ManagedPostgreSQL(pg16)
         database.run("CREATE TABLE mine (id int)")
         archive = create_backup(database.target, folder).archive
-        for statement in statements.split("; "):
-            database.as_superuser(statement)
+        if "SET ROLE" in statements:
+            database.as_superuser(statements)
+        else:
+            for statement in statements.split("; "):
+                database.as_superuser(statement)
         with pytest.raises(PreflightRefused, match=r"theirs"):
             restore_backup(database.target, archive, folder)
         assert_nothing_left(database, folder)
         if "SUBSCRIPTION" in statements:
             database.as_superuser("DROP SUBSCRIPTION theirs")
         database.close()
+
+
+def test_what_could_not_be_given_back_to_its_owner_is_refused(
+    database: ManagedPostgreSQL, folder: DataFolder
+) -> None:
+    """Up to version 14 everybody may create in the schema public, in others never."""
+    crew = f"crew_{secrets.token_hex(3)}"
+    database.as_superuser(f'CREATE ROLE {crew}; GRANT {crew} TO "{MANAGED_ROLE}"')
+    archive = create_backup(database.target, folder).archive
+    for schema in ("public", '"we ird"'):
+        database.as_superuser(f"GRANT CREATE ON SCHEMA {schema} TO {crew}")
+        database.as_superuser(f"CREATE TABLE {schema}.theirs (id int)")
+        database.as_superuser(f"ALTER TABLE {schema}.theirs OWNER TO {crew}")
+        before = database.fingerprint()
+        with pytest.raises(PreflightRefused, match=rf"theirs of {crew}.*could not be undone"):
+            restore_backup(database.target, archive, folder)
+        assert database.fingerprint() == before
+        database.as_superuser(f'ALTER TABLE {schema}.theirs OWNER TO "{MANAGED_ROLE}"')
+    database.as_superuser(f"DROP OWNED BY {crew}")
+    drifted = database.fingerprint()
+    restore_backup(database.target, archive, folder)
+    undo_restore(database.target, folder)
+    assert database.fingerprint() == drifted
+    database.as_superuser(f"DROP ROLE {crew}")
 
 
 def _superuser(database: PostgreSQLDatabase) -> Any:

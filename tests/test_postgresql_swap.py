@@ -17,6 +17,7 @@ from ops import (
     DataFolder,
     Progress,
     Target,
+    compare_archive,
     create_backup,
     restore_backup,
     restore_beside,
@@ -306,6 +307,35 @@ def test_a_running_pg_restore_is_cancelled(
         restore_backup(database.target, archive, folder, progress=_StopsSoon())
     assert _backends(database) == []
     assert database.fingerprint() == before
+    assert_nothing_left(database, folder)
+
+
+def test_a_comparison_is_stopped_while_the_server_sorts(
+    database: PostgreSQLDatabase, folder: DataFolder
+) -> None:
+    archive = create_backup(database.target, folder).archive
+    with psycopg2.connect(
+        host="127.0.0.1", port=database.cluster.port, user=ROLE, password=PASSWORD,
+        dbname=database.name,
+    ) as other:  # fmt: skip
+        stopped: list[float] = []
+
+        class Stops(Progress):
+            """While a table is waited for, in the same statement that would sort it."""
+
+            def report(self, done: float, total: float, note: str = "") -> None:
+                if note == "Comparing every row: public.bulk":
+                    if not stopped:
+                        other.cursor().execute("LOCK TABLE bulk IN ACCESS EXCLUSIVE MODE")
+                    stopped.append(time.monotonic())
+                    if len(stopped) > 1:
+                        raise Cancelled
+
+        with pytest.raises(Cancelled):
+            compare_archive(database.target, archive, folder, progress=Stops())
+        assert time.monotonic() - stopped[-1] < 5
+        other.rollback()
+    other.close()
     assert_nothing_left(database, folder)
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import secrets
+import signal
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,6 +23,7 @@ from ops.schedule import Plan, Routine, plan_from, save_plan, schedule_of
 from ops.store import scheduled_runs, schedules
 from tests import processes
 from tests.databases import SQLiteDatabase
+from tests.services.postgres import RealPostgres
 
 ONLY_BACKUPS = Plan(zone="Europe/Berlin", test=None, recheck=None)
 
@@ -104,9 +107,8 @@ def test_a_plan_is_not_due_for_the_time_before_it_was_made(home: Installation) -
     assert len(recent_runs(home, "live")) == 1
 
 
-def test_two_consoles_with_one_store_begin_one_run(home: Installation) -> None:
-    _chosen_long_ago(home)
-    consoles = [Installation.open() for _ in range(4)]
+def _look_at_once(consoles: Sequence[Installation]) -> None:
+    """Each looks at the same instant whether something is due."""
     gate = threading.Barrier(len(consoles))
 
     def look(console: Installation) -> None:
@@ -118,10 +120,38 @@ def test_two_consoles_with_one_store_begin_one_run(home: Installation) -> None:
         thread.start()
     for thread in threads:
         thread.join()
+
+
+def test_two_consoles_with_one_store_begin_one_run(home: Installation) -> None:
+    _chosen_long_ago(home)
+    consoles = [Installation.open() for _ in range(4)]
+    _look_at_once(consoles)
     for console in consoles:
         console.store.dispose()
     assert len(_wait_for_jobs(home, 1)) == 1
     assert len(recent_runs(home, "live")) == 1
+
+
+def test_consoles_on_several_machines_share_a_store_and_begin_one_run(
+    home: Installation, pg16: RealPostgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = f"store_{secrets.token_hex(6)}"
+    pg16.query(f'CREATE DATABASE "{name}"')
+    monkeypatch.setenv("OPS_STORE_URL", pg16.url(name))
+    machines = []
+    for number in range(2):
+        monkeypatch.setenv("OPS_DATA_DIR", str(tmp_path / f"machine-{number}"))
+        machines.append(Installation.open())
+    _chosen_long_ago(machines[0])
+    _look_at_once(machines)
+    assert len(_wait_for_jobs(machines[0], 1)) == 1
+    begin_due(machines[1])
+    assert _run(machines[1]).state is RunState.DONE
+    kept = [Catalog(machine.folder, "live").entries() for machine in machines]
+    assert sorted(map(len, kept)) == [0, 1]
+    for machine in machines:
+        machine.store.dispose()
+    pg16.query(f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
 def test_a_busy_target_is_waited_for(home: Installation) -> None:
@@ -284,7 +314,7 @@ def test_what_a_person_stops_stays_stopped(home: Installation, live: SQLiteDatab
     _chosen_long_ago(home)
     with _nobody_may_read(live):
         begin_due(home)
-        jobs.cancel(home, _wait_until_it_runs(home).id)
+        processes.of_job(_wait_until_it_runs(home).id).send_signal(signal.SIGTERM)
     (job,) = _wait_for_jobs(home, 1)
     assert job.state is State.CANCELLED
     begin_due(home, datetime.now(UTC) + timedelta(hours=1))

@@ -67,7 +67,10 @@ def test_every_setting_is_read() -> None:
         "OPS_CHECKSUMS": "true",
         "OPS_STORE_URL": "postgresql://console@host/memory",
         "OPS_QUEUE": "redis",
+        "OPS_NOTIFY": "json://localhost mailto://me:secret@mail.example",
+        "OPS_HEARTBEAT_URL": "https://watch.example/secret",
         "OPS_ACTIVITY_DAYS": "90",
+        "OPS_METRICS_TOKEN": "sixteen or longer",
         "OPS_TRUSTED_PROXIES": "10.0.0.1,10.0.0.2",
     }
     read = load_settings(given)
@@ -99,6 +102,8 @@ def test_no_secret_shows() -> None:
             "OPS_TARGETS__B": POSTGRESQL,
             "REDIS_URL": "redis://:secretword@h/0",
             "OPS_ADMIN_PASSWORD": "secretword",
+            "OPS_NOTIFY": "json://me:secretword@h",
+            "OPS_HEARTBEAT_URL": "https://h/secretword",
         }
     )
     shown = f"{read!r} {read} {read.model_dump()} {read.model_dump_json()}"
@@ -111,7 +116,11 @@ def test_every_secret_may_come_from_a_file(tmp_path: Path) -> None:
         "DATABASE_URL": SQLITE,
         "REDIS_URL": "redis://h/0",
         "OPS_ADMIN_PASSWORD": " with spaces ",
+        "OPS_METRICS_TOKEN": "0123456789abcdef",
         "OPS_TARGETS__OTHER": POSTGRESQL,
+        "OPS_NOTIFY": "json://localhost/hook slack://a/b/c",
+        "OPS_HEARTBEAT_URL": "https://watch.example/1",
+        "OPS_STORE_URL": "postgresql://console@host/memory",
     }
     assert {name.replace("OTHER", "NAME") for name in values} == set(secret_names())
     files = {}
@@ -120,6 +129,13 @@ def test_every_secret_may_come_from_a_file(tmp_path: Path) -> None:
         files[f"{name}_FILE"] = str(tmp_path / name)
     assert load_settings(files) == load_settings(values)
     assert load_settings(files).admin_password is not None
+
+
+def test_addresses_of_messages_are_looked_at_and_not_told() -> None:
+    told = _refusal(OPS_NOTIFY="json://localhost secretword")
+    assert "address no. 2 does not begin like mailto://" in told
+    assert "begin with http" in _refusal(OPS_HEARTBEAT_URL="ftp://h/secretword")
+    assert "secretword" not in told + _refusal(OPS_HEARTBEAT_URL="secretword")
 
 
 def test_files_of_secrets_that_cannot_be_read(tmp_path: Path) -> None:

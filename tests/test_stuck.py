@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from ops import DataFolder, create_backup, restore_backup, undo_points, undo_restore
+from ops import (
+    DataFolder,
+    create_backup,
+    delete_undo_point,
+    restore_backup,
+    undo_points,
+    undo_restore,
+)
 from ops.errors import NeedsHuman, Refused
 from ops.journal import Journal, Step, journals_of
-from ops.recovery import look_stuck, take_way_out, unsettled
+from ops.recovery import look_stuck, settle_target, take_way_out, unsettled
 from tests.archives import assert_nothing_left
 from tests.databases import LiveDatabase, PostgreSQLDatabase, SQLiteDatabase
 from tests.services.postgres import RealPostgres
@@ -69,6 +77,7 @@ def test_a_name_that_is_gone_is_given_back(
     aside = f"{database.name}__before_20260101_000000_ffff"
     before = database.fingerprint()
     database.cluster.query(f'CREATE DATABASE "{restored}" OWNER "ops tester"')
+    database.cluster.query(f'REVOKE ALL ON DATABASE "{restored}" FROM PUBLIC')
     _interrupted(database, folder, restored)
     database.cluster.query(f'ALTER DATABASE "{database.name}" RENAME TO "{aside}"')
     with pytest.raises(NeedsHuman, match="interrupted"):
@@ -85,11 +94,74 @@ def test_a_name_that_is_gone_is_given_back(
     if choice == "former":
         assert database.fingerprint() == before
         assert points == []
+        assert database.neighbours() == set()  # what was being restored goes
     else:
         assert database.rows("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") == [(0,)]
         assert [point.location for point in points] == [aside]
+        enters = "SELECT has_database_privilege('ops reader', current_database(), 'CONNECT')"
+        assert database.rows(enters) == [(True,)]  # as before, though not while it was staged
         undo_restore(database.target, folder)
         assert database.fingerprint() == before
+
+
+def test_a_former_database_under_a_name_of_somebody_elses_can_be_kept_and_dropped(
+    database: PostgreSQLDatabase, folder: DataFolder
+) -> None:
+    """And one that somebody made under the name that was meant for it stays as it is."""
+    restored, aside = f"{database.name}__restore_20260101_000000_0000", f"{database.name}_old"
+    before = database.fingerprint()
+    login = f"ops_restore_{secrets.token_hex(8)}"
+    database.cluster.query(f'CREATE DATABASE "{restored}" OWNER "ops tester"')
+    database.cluster.query(f"CREATE ROLE {login}")
+    database.cluster.query(f'GRANT {login} TO "ops tester" WITH ADMIN OPTION')
+    database.cluster.query('ALTER ROLE "ops tester" CREATEROLE')
+    journal = _interrupted(database, folder, restored)
+    journal.advance(Step.SWAPPING, guest=login)
+    database.cluster.query(f'ALTER DATABASE "{database.name}" RENAME TO "{aside}"')
+    taken = str(journal.facts["parked"])
+    database.cluster.query(f'CREATE DATABASE "{taken}"')
+    take_way_out(database.target, folder, journal.id, "restored")
+    (point,) = undo_points(database.target, folder)
+    assert point.location not in (aside, taken)
+    assert database.neighbours() == {point.location, taken}
+    undo_restore(database.target, folder)
+    assert database.fingerprint() == before
+    (point,) = undo_points(database.target, folder)
+    delete_undo_point(database.target, folder, point.id)
+    assert database.neighbours() == {taken}
+    logins = "SELECT count(*) FROM pg_roles WHERE rolname = %s"
+    assert database.cluster.query(logins, login) == [(0,)]
+    database.cluster.query('ALTER ROLE "ops tester" NOCREATEROLE')
+
+
+def test_an_undo_point_that_a_person_put_in_place_is_used_up(
+    database: PostgreSQLDatabase, folder: DataFolder
+) -> None:
+    before = database.fingerprint()
+    archive = create_backup(database.target, folder).archive
+    database.drift()
+    restore_backup(database.target, archive, folder)
+    (source,) = undo_points(database.target, folder)
+    aside = f"{database.name}__undone_20260101_000000_ffff"
+    journal = Journal.begin(folder, "live", "postgresql", "undo", source.id)
+    journal.advance(
+        Step.SWAPPING,
+        undo_days=7,
+        live=database.name,
+        live_oid=_oid(database, database.name),
+        staged=source.location,
+        staged_oid=_oid(database, source.location),
+        parked=f"{database.name}__undone_20260101_000000_0000",
+    )
+    database.cluster.query(f'ALTER DATABASE "{database.name}" RENAME TO "{aside}"')
+    found, ways = _stuck_ways(database, folder)
+    assert ways == ["former", "restored"]
+    take_way_out(database.target, folder, found.id, "restored")
+    assert database.fingerprint() != before
+    settle_target(database.target, folder)
+    assert [point.location for point in undo_points(database.target, folder)] == [aside]
+    undo_restore(database.target, folder)
+    assert database.fingerprint() == before
 
 
 def test_a_database_that_somebody_else_made_stays(

@@ -20,7 +20,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from console.accounts import SESSION_COOKIE, Session, who
 from console.web.answers import problem
 
-OPEN_PATHS: Final = frozenset({"/login", "/healthz"})
+OPEN_PATHS: Final = frozenset({"/login", "/healthz", "/metrics"})
+"""`/metrics` asks for a token of its own: programs have no session."""
 WATCH_PATH: Final = "/api/session"
 """Where open pages ask every few seconds whether they are still signed in."""
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})

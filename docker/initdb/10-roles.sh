@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Runs once, when the cluster is made: the console's role and the database it looks after.
+# Runs once, when the cluster is made: the console's role, the database it looks after, and one
+# for its own memory.
 set -euo pipefail
 
 # CREATEROLE: backups of others are tried out by a login without rights. From PostgreSQL 16 on it
@@ -9,6 +10,7 @@ psql --no-psqlrc --set ON_ERROR_STOP=1 --username "$POSTGRES_USER" --dbname post
 \getenv password POSTGRES_PASSWORD
 CREATE ROLE console LOGIN CREATEDB CREATEROLE PASSWORD :'password' IN ROLE pg_monitor, pg_signal_backend;
 CREATE DATABASE app OWNER console;
+CREATE DATABASE console OWNER console;
 
 -- From here on, the superuser can sign in from inside this container only.
 ALTER ROLE CURRENT_USER PASSWORD NULL;

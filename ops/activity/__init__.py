@@ -25,6 +25,7 @@ from ops.target import redact
 log = logging.getLogger(__name__)
 
 COMMAND_LINE: Final = "command line"
+SCHEDULE: Final = "schedule"
 CONSOLE: Final = "console"
 """Who does what nobody asked for, and where: the console by itself."""
 

@@ -35,6 +35,10 @@ _PHRASES: Final[dict[str, tuple[str, str]]] = {
     "rename": ("renamed {archive} of {target}", "rename {archive} of {target}"),
     "hold": ("held {archive} of {target}", "hold {archive} of {target}"),
     "let-go": ("let go {archive} of {target}", "let go {archive} of {target}"),
+    "forget-missing": (
+        "said that missing backups of {target} are gone on purpose",
+        "say that missing backups of {target} are gone on purpose",
+    ),
     "delete-kept": (
         "deleted what was kept beside {target}",
         "delete what is kept beside {target}",
@@ -43,6 +47,13 @@ _PHRASES: Final[dict[str, tuple[str, str]]] = {
         "decided about an interrupted restore of {target}",
         "decide about an interrupted restore of {target}",
     ),
+    "put-aside": ("put a finding about {target} aside", "put a finding about {target} aside"),
+    "take-back": (
+        "let a finding about {target} count again",
+        "let a finding about {target} count again",
+    ),
+    "cancel": ("stopped a job of {target}", "stop a job of {target}"),
+    "check": ("took a deep look at {target}", "take a deep look at {target}"),
     "fix": ("repaired {target}", "repair {target}"),
     "schedule": ("changed the schedule of {target}", "change the schedule of {target}"),
     "setting": ("changed a setting", "change a setting"),
@@ -64,7 +75,13 @@ _TITLES: Final = {
     "delete-upload": "Removing an upload",
     "delete-backup": "Deleting a backup",
     "delete-kept": "Deleting what was kept",
+    "put-aside": "Putting aside",
+    "take-back": "Taking back",
+    "cancel": "Stopping a job",
+    "check": "Deep look",
+    "fix": "Repair",
     "let-go": "Letting go",
+    "forget-missing": "Missing backups",
     "settle": "Interrupted restore",
     "notify": "Message",
 }

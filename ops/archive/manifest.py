@@ -9,7 +9,7 @@ import json
 from datetime import datetime
 from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from ops.errors import BadArchive, NotABackup
 
@@ -23,9 +23,28 @@ MOST_COLUMNS: Final = 100_000
 
 _MOST_TABLES: Final = 50_000
 _MOST_CONTENTS: Final = 8
+MOST_COLUMNS_OF_ONE: Final = 2_100
+"""PostgreSQL allows 1,600 columns, SQLite 2,000 unless built otherwise; the names of a table with
+more are left out."""
+_MOST_DETAILS: Final = 40
+_LONGEST_NAME: Final = 1_000
+"""Characters of a table's name; beyond 128 PostgreSQL cannot go, and nobody does."""
+_YEARS: Final = range(1970, 2201)
 
 Whole = Annotated[int, Field(ge=0, lt=1 << 63)]
 """A count or a size; larger ones no database has."""
+
+
+def _plausible(moment: datetime) -> datetime:
+    if moment.year not in _YEARS:
+        raise ValueError("a year that cannot be")
+    return moment
+
+
+Moment = Annotated[datetime, AfterValidator(_plausible)]
+"""A time that can be reckoned with in every time zone."""
+
+Detail = Annotated[str, Field(max_length=1_000)]
 
 
 class TableRows(BaseModel):
@@ -34,10 +53,10 @@ class TableRows(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    name: str
+    name: str = Field(max_length=_LONGEST_NAME)
     rows: Whole
     checksum: str | None = Field(default=None, max_length=100)
-    columns: tuple[str, ...] | None = None
+    columns: tuple[Detail, ...] | None = Field(default=None, max_length=MOST_COLUMNS_OF_ONE)
 
 
 class EntryProof(BaseModel):
@@ -58,8 +77,10 @@ class DatabaseInfo(BaseModel):
     name: str = Field(max_length=300)
     server_version: str = Field(max_length=100)
     tool: str = Field(max_length=100)
-    snapshot_at: datetime
-    details: dict[str, str | Whole] = Field(default_factory=dict)
+    snapshot_at: Moment
+    details: dict[Annotated[str, Field(max_length=100)], Detail | Whole] = Field(
+        default_factory=dict, max_length=_MOST_DETAILS
+    )
 
 
 class Manifest(BaseModel):
@@ -69,7 +90,7 @@ class Manifest(BaseModel):
 
     schema_version: int = SCHEMA_VERSION
     version: str = Field("", max_length=100)
-    created_at: datetime
+    created_at: Moment
     db_backend: str = Field(max_length=40)
     contents: list[str] | None = None
     label: str = Field("", max_length=200)
@@ -149,6 +170,8 @@ def _check_promises(manifest: Manifest) -> None:
             "This backup's format is not known to the console.",
             detail=f"schema_version {manifest.schema_version}",
         )
+    if sum(len(table.columns or ()) for table in manifest.tables or ()) > MOST_COLUMNS:
+        raise BadArchive("This backup's description names more columns than a backup's does.")
     names = [table.name for table in manifest.tables or ()]
     if len(names) != len(set(names)):
         raise BadArchive("This backup's description names a table twice.")

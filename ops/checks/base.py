@@ -300,6 +300,14 @@ class Finding:
         }
 
 
+class DoorShut(Exception):
+    """Raised where nothing can be looked at for a reason that is a finding itself."""
+
+    def __init__(self, finding: Finding) -> None:
+        super().__init__(finding.sentence)
+        self.finding = finding
+
+
 @dataclass(frozen=True)
 class HealthReport:
     """All answers about one database or server, worst first.

@@ -7,7 +7,7 @@ history each look stands for itself.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -21,6 +21,7 @@ WINDOW_SECONDS: Final = 3600
 _KEEP_EVERY_SECONDS: Final = 600
 _SHORTEST_WINDOW_SECONDS: Final = 60
 _LOOKS_APART_SECONDS: Final = 30
+_WEEK: Final = 7 * 86_400
 _SAME_START_SECONDS: Final = 5
 
 _MILDER: Final = {Level.NOW: Level.SOON, Level.SOON: Level.INFO}
@@ -80,6 +81,20 @@ class History:
     def last(self, name: str) -> Sample | None:
         """The newest kept sample of that name."""
         return self.samples[name][-1] if self.samples.get(name) else None
+
+    def changed(
+        self, name: str, hint: float, state: Callable[[], float], now: float
+    ) -> float | None:
+        """When `state` was last seen to change (seconds since the epoch); None where it never
+        was. It is asked only where `hint` has changed, which may change without it."""
+        last = self.last(name)
+        if last is not None and last.figures["hint"] == hint:
+            return last.began
+        figures = {"hint": hint, "state": state()}
+        is_same = last is None or last.figures["state"] == figures["state"]
+        began = now if not is_same else last.began if last else None
+        self.samples[name] = [Sample(now, figures, began)]
+        return began
 
     def settle(self, check: Check, context: Context) -> Finding:
         """Ask `check`, and let what it found open late and close late, as the check wants."""
@@ -166,15 +181,14 @@ def counted(
     return Counted(by, seconds, f"in the last {duration(seconds)}", is_total=False)
 
 
-def weekly_growth(context: Context, size: int) -> tuple[float, float] | None:
-    """By how many bytes a week, and how many percent, a database of `size` bytes grows, from
-    samples of its size over one to two weeks; None where there are not enough."""
+def weekly_growth(context: Context) -> tuple[float, float] | None:
+    """By how many bytes a week, and how many percent, a database grows, from samples of its
+    size over one to two weeks; None where there are not enough."""
     if context.history is None:
         return None
-    weeks = 7 * 86_400
-    recent = [(at, was) for at, was in context.history.sizes if context.now - at <= 2 * weeks]
-    if not recent or context.now - recent[0][0] < weeks:
+    recent = [(at, was) for at, was in context.history.sizes if context.now - at <= 2 * _WEEK]
+    if not recent or recent[-1][0] - recent[0][0] < _WEEK:
         return None
-    at, was = recent[0]
-    gained = (size - was) * weeks / (context.now - at)
-    return gained, 100 * gained / max(1, was)
+    (first_at, first), (last_at, last) = recent[0], recent[-1]
+    gained = (last - first) * _WEEK / (last_at - first_at)
+    return gained, 100 * gained / max(1, first)

@@ -17,10 +17,14 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from ops.checks.base import CannotCheck, Check, Context
+from ops.checks.postgresql_copies import CHECKS as COPIES
+from ops.checks.postgresql_deep import CHECKS as DEEP
+from ops.checks.postgresql_design import CHECKS as DESIGN
 from ops.checks.postgresql_sessions import CHECKS as SESSIONS
 from ops.checks.postgresql_setup import ANSWERS
 from ops.checks.postgresql_setup import CHECKS as SETUP
 from ops.checks.postgresql_storage import CHECKS as STORAGE
+from ops.checks.postgresql_work import CHECKS as WORK
 from ops.checks.words import duration
 from ops.dialects.postgresql.connect import connected
 from ops.target import redact
@@ -32,6 +36,9 @@ _LIMITS: Final = (
     "SET LOCAL lock_timeout = '500ms'",
     "SET LOCAL jit = off",  # compiling a question takes longer than answering it
 )
+_NEXT_QUESTION: Final = "ROLLBACK TO SAVEPOINT question;"
+"""Gives back what the last question has locked."""
+
 _REFUSED: Final = "42501"
 _TOO_SLOW: Final = ("57014", "55P03")
 
@@ -45,7 +52,10 @@ SELECT quote_ident(current_user) AS role,
 """
 """pg_monitor contains pg_read_all_stats, which is what opens pg_stat_activity."""
 
-CHECKS: Final[tuple[Check, ...]] = (ANSWERS, *SESSIONS, *STORAGE, *SETUP)
+CHECKS: Final[tuple[Check, ...]] = (
+    *(ANSWERS, *SESSIONS, *STORAGE, *COPIES, *DEEP),
+    *(*SETUP, *WORK, *DESIGN),
+)
 
 
 @contextmanager
@@ -65,6 +75,7 @@ def open_context(
         connection.exec_driver_sql(
             "; ".join((*_LIMITS, f"SET LOCAL statement_timeout = '{seconds}s'"))
         )
+        connection.exec_driver_sql("SAVEPOINT question")
         facts = dict(connection.exec_driver_sql(_FACTS).mappings().one())
         facts["answer_ms"] = 1000 * (time.perf_counter() - began)
         facts["engine"], facts["is_copy"] = engine, database is not None
@@ -75,12 +86,14 @@ def open_context(
 
 
 def _ask(connection: Connection, role: str, seconds: float, query: str) -> list[Mapping[str, Any]]:
+    """One trip to the server a question: its savepoint is gone back to in the same breath."""
     try:
-        with connection.begin_nested():
-            return [dict(row) for row in connection.exec_driver_sql(query).mappings()]
+        result = connection.exec_driver_sql(f"{_NEXT_QUESTION} {query}")
+        return [dict(row) for row in result.mappings()]
     except DBAPIError as cause:
         if cause.connection_invalidated:
             raise
+        connection.exec_driver_sql(_NEXT_QUESTION)
         raise _cannot(cause, role, seconds) from cause
 
 

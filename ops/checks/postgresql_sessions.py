@@ -33,8 +33,18 @@ _IDLE: Final = _ACTIVITY.format(
 _LONG: Final = _ACTIVITY.format(
     since="xact_start",
     ours=APPLICATION,
-    condition="xact_start IS NOT NULL AND state NOT LIKE 'idle in transaction%'",
+    condition="xact_start IS NOT NULL AND state NOT LIKE 'idle in transaction%' "
+    "AND extract(epoch FROM query_start - xact_start) >= {gap}",
 )
+"""Many steps in one piece of work; a single long request is a question of its own."""
+_QUERY: Final = _ACTIVITY.format(
+    since="query_start", ours=APPLICATION, condition="state = 'active'"
+)
+
+_PREPARED: Final = """
+SELECT gid, owner, database, extract(epoch FROM now() - prepared)::float AS seconds
+FROM pg_prepared_xacts ORDER BY prepared LIMIT 10
+"""
 
 _BLOCKED: Final = """
 SELECT a.pid, a.datname, a.usename, b.pid AS blocker, b.usename AS blocker_user,
@@ -53,7 +63,7 @@ _SINCE_14: Final = "coalesce(l.waitstart, a.query_start)"
 _MANY_BLOCKED: Final = 3
 
 
-def _must_see_others(context: Context) -> None:
+def must_see_others(context: Context) -> None:
     """Without this right the server shows other sessions without their state, and every
     question about them would be answered with "none"."""
     if not context.facts["sees_others"]:
@@ -72,13 +82,32 @@ def _connections(context: Context, check: Check) -> Reading:
 
 
 def _idle(context: Context, check: Check) -> Reading:
-    _must_see_others(context)
+    must_see_others(context)
     return _longest(context.ask(_IDLE), check)
 
 
 def _long(context: Context, check: Check) -> Reading:
-    _must_see_others(context)
-    return _longest(context.ask(_LONG), check)
+    must_see_others(context)
+    return _longest(context.ask(_LONG.format(gap=check.quiet_below)), check)
+
+
+def _query(context: Context, check: Check) -> Reading:
+    must_see_others(context)
+    return _longest(context.ask(_QUERY), check)
+
+
+def _prepared(context: Context, check: Check) -> Reading:
+    rows = context.ask(_PREPARED)
+    if not rows:
+        return Reading(Level.GOOD, {}, 0)
+    seconds = max(0.0, rows[0]["seconds"])
+    words = {"name": rows[0]["gid"], "time": duration(seconds), "database": rows[0]["database"]}
+    detail = "\n".join(
+        f"{row['gid']} of {row['owner']} in {row['database']}: {row['seconds']:.0f} s"
+        for row in rows
+    )
+    names = tuple(row["gid"] for row in rows)
+    return Reading(check.judge(seconds), words, seconds, detail, subjects=names)
 
 
 def _longest(rows: list[Mapping[str, Any]], check: Check) -> Reading:
@@ -101,7 +130,7 @@ def _longest(rows: list[Mapping[str, Any]], check: Check) -> Reading:
 
 
 def _blocked(context: Context, check: Check) -> Reading:
-    _must_see_others(context)
+    must_see_others(context)
     since = _SINCE_14 if context.facts["major"] >= 14 else _SINCE_13
     rows = [
         row
@@ -153,6 +182,8 @@ CHECKS: Final = (
         floor="5 connections",
         quiet_below=5,
         source="Prometheus alerts 80, pgEdge 80, check_postgres 90/95",
+        opens_after=2,
+        closes_at=0.9,
     ),
     Check(
         id="postgresql.idle_in_transaction",
@@ -167,6 +198,7 @@ CHECKS: Final = (
         critical=1800,
         source="pgEdge 300 s, pganalyze 1,800 s",
         remedy=("postgresql.end_session",),
+        needs="pg_monitor",
     ),
     Check(
         id="postgresql.long_transaction",
@@ -181,8 +213,43 @@ CHECKS: Final = (
         unit="seconds",
         warning=1800,
         critical=86400,
+        floor="5 minutes before its present step",
+        quiet_below=300,
         source="pganalyze 24 h; 30 min own",
         remedy=("postgresql.cancel_query",),
+        needs="pg_monitor",
+    ),
+    Check(
+        id="postgresql.long_query",
+        title="A long request",
+        measure=_query,
+        finding="{application} has been waiting for the answer to one request for {time}.",
+        why="It keeps the server busy, and clean-up cannot remove anything deleted since.",
+        fix="If it is not a report or an import that somebody waits for, run: "
+        "SELECT pg_cancel_backend({pid});",
+        good="No request has been running for long.",
+        unit="seconds",
+        warning=1800,
+        critical=3600,
+        source="pganalyze 1,800/3,600 s",
+        remedy=("postgresql.cancel_query",),
+        needs="pg_monitor",
+    ),
+    Check(
+        id="postgresql.prepared",
+        title="Changes in two steps",
+        measure=_prepared,
+        finding="The second step of the change {name} has been missing for {time} "
+        "(database {database}).",
+        why="What it has touched stays locked, even across a restart, and clean-up stands still.",
+        fix="If the program that began it does not finish it, run in that database: "
+        "ROLLBACK PREPARED '{name}';",
+        good="No change in two steps is left unfinished.",
+        unit="seconds",
+        warning=60,
+        critical=300,
+        source="check_postgres 1/30 s; milder, because programs need seconds (own)",
+        remedy=("postgresql.rollback_prepared",),
     ),
     Check(
         id="postgresql.blocked",
@@ -200,5 +267,6 @@ CHECKS: Final = (
         quiet_below=5,
         source="check_postgres 60/120 s, pganalyze 300 s and 3 blocked",
         remedy=("postgresql.end_session",),
+        needs="pg_monitor",
     ),
 )

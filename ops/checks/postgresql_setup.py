@@ -6,8 +6,11 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Any, Final
 
-from ops.checks.base import Check, Context, Level, Reading
+from ops.checks.base import CannotCheck, Check, Context, Level, Reading, Versions
 from ops.checks.words import listed, many
+from ops.dialects.postgresql.tools import tools_for
+from ops.errors import PreflightRefused
+from ops.target import redact
 
 _LAST_REPAIRS: Final = {
     13: date(2025, 11, 13),
@@ -27,6 +30,38 @@ WHERE (name, setting) IN (('fsync', 'off'), ('full_page_writes', 'off'), ('autov
 ORDER BY name
 """
 _UNSAFE: Final = ("fsync", "full_page_writes")
+
+_PENDING: Final = "SELECT name FROM pg_settings WHERE pending_restart ORDER BY name"
+
+_MISTAKES: Final = """
+SELECT regexp_replace(sourcefile, '^.*/', '') AS file, sourceline AS line, name, error
+FROM pg_file_settings WHERE error IS NOT NULL AND error <> 'setting could not be applied'
+ORDER BY 1, 2 LIMIT 10
+"""
+"""What could not be applied waits for a restart, which is asked for by itself."""
+
+_DOORS: Final = """
+SELECT line_number AS line, type AS kind, database::text AS databases, user_name::text AS users,
+       coalesce(address, '') AS address, auth_method AS method
+FROM pg_hba_file_rules
+WHERE auth_method IN ('trust', 'password') AND type <> 'local'
+  AND (type <> 'hostssl' OR auth_method = 'trust')
+  AND coalesce(address, '') NOT IN ('127.0.0.1', '::1', 'localhost', 'samehost')
+ORDER BY auth_method DESC, 1 LIMIT 10
+"""
+"""A password that is sent inside TLS is sent unreadably."""
+
+_SORTING: Final = """
+SELECT 'database' AS name, datcollversion AS then,
+       pg_database_collation_actual_version(oid) AS present
+FROM pg_database WHERE datname = current_database()
+  AND datcollversion <> pg_database_collation_actual_version(oid)
+UNION ALL
+SELECT quote_ident(c.collname), c.collversion, pg_collation_actual_version(c.oid)
+FROM pg_collation c
+WHERE c.collversion <> pg_collation_actual_version(c.oid)
+  AND EXISTS (SELECT 1 FROM pg_attribute a WHERE a.attcollation = c.oid AND a.attrelid >= 16384)
+"""
 
 _UNREADABLE: Final = """
 SELECT format('%I.%I', n.nspname, c.relname) AS name, count(*) OVER () AS total
@@ -81,12 +116,13 @@ def _settings(context: Context, check: Check) -> Reading:
     detail = "\n".join(f"{row['name']} = {row['setting']}" for row in rows)
     words = {"names": listed(names, shown=6), "first": (unsafe or names)[0]}
     if unsafe:
-        return Reading(Level.NOW, words, len(names), detail)
+        return Reading(Level.NOW, words, len(names), detail, subjects=tuple(names))
     return Reading(
         Level.SOON,
         words,
         len(names),
         detail,
+        subjects=tuple(names),
         sentence="A safety net of the server is not as it should be ({names}).",
     )
 
@@ -121,6 +157,92 @@ def _reads_everything(context: Context, check: Check) -> Reading:
             "no complete backup can be made.",
         )
     return Reading(Level.GOOD, {}, 0)
+
+
+def _tool(context: Context, check: Check) -> Reading:
+    try:
+        tools = tools_for(context.facts["major"])
+    except PreflightRefused as refused:
+        detail = redact(refused.detail)
+        return Reading(
+            Level.NOW, {"major": context.facts["major"]}, detail=detail, fix=_plain(refused.hint)
+        )
+    return Reading(Level.GOOD, {"version": tools.version}, detail=str(tools.folder))
+
+
+def _plain(text: str) -> str:
+    """Text that is no pattern with placeholders."""
+    return text.replace("{", "{{").replace("}", "}}")
+
+
+def _read_only(context: Context, check: Check) -> Reading:
+    if context.facts["is_standby"]:
+        return Reading(
+            Level.INFO,
+            sentence="This is a stand-in copy of another server; nothing can be saved here.",
+            fix="Give the console the address of the main server, to look after what is in use.",
+        )
+    is_on = context.ask("SELECT current_setting('default_transaction_read_only') AS v")[0]["v"]
+    return Reading(Level.SOON if is_on == "on" else Level.GOOD, detail=f"read only: {is_on}")
+
+
+def _waiting(context: Context, check: Check) -> Reading:
+    names = [row["name"] for row in context.ask(_PENDING)]
+    words = {"names": listed(names, shown=6), "have": "has" if len(names) == 1 else "have"}
+    level = Level.INFO if names else Level.GOOD
+    return Reading(level, words, len(names), "\n".join(names))
+
+
+def _mistakes(context: Context, check: Check) -> Reading:
+    rows = _granted(context, _MISTAKES, "pg_file_settings", "pg_show_all_file_settings()")
+    words = {
+        "mistakes": many(len(rows), "mistake"),
+        "name": rows[0]["name"] if rows else "",
+        "place": f"{rows[0]['file']}, line {rows[0]['line']}" if rows else "",
+    }
+    detail = "\n".join(f"{row['file']}:{row['line']} {row['name']}: {row['error']}" for row in rows)
+    return Reading(check.judge(len(rows)), words, len(rows), detail)
+
+
+def _open_door(context: Context, check: Check) -> Reading:
+    rows = _granted(context, _DOORS, "pg_hba_file_rules", "pg_hba_file_rules()")
+    words = {"line": rows[0]["line"] if rows else "", "method": rows[0]["method"] if rows else ""}
+    detail = "\n".join(
+        f"line {row['line']}: {row['kind']} {row['databases']} {row['users']} {row['address']} "
+        f"{row['method']}"
+        for row in rows
+    )
+    if rows and all(row["method"] == "password" for row in rows):
+        return Reading(
+            Level.SOON,
+            words,
+            len(rows),
+            detail,
+            sentence="From other machines, passwords are sent to this server readably.",
+            fix="Whoever runs the server can write scram-sha-256 instead of password in line "
+            "{line} of pg_hba.conf.",
+        )
+    return Reading(check.judge(len(rows)), words, len(rows), detail)
+
+
+def _granted(context: Context, query: str, view: str, function: str) -> list[Mapping[str, Any]]:
+    """Ask what only administrators may see, and name the grants where it is refused."""
+    try:
+        return context.ask(query)
+    except CannotCheck as cannot:
+        role = context.facts["role"]
+        hint = (
+            "As the server's administrator, run in this database: "
+            f"GRANT SELECT ON {view} TO {role}; GRANT EXECUTE ON FUNCTION {function} TO {role};"
+        )
+        raise CannotCheck(cannot.reason, hint, cannot.detail) from cannot
+
+
+def _sorting(context: Context, check: Check) -> Reading:
+    rows = context.ask(_SORTING)
+    detail = "\n".join(f"{r['name']}: {r['then']} then, {r['present']} today" for r in rows)
+    names = tuple(str(row["name"]) for row in rows)
+    return Reading(check.judge(len(rows)), {}, len(rows), detail, subjects=names)
 
 
 _OWNER: Final = """
@@ -173,6 +295,7 @@ CHECKS: Final = (
         "ALTER SYSTEM RESET {first}; SELECT pg_reload_conf();",
         good="No safety setting is switched off.",
         source="pganalyze fsync critical",
+        remedy=("postgresql.safe_setting",),
     ),
     Check(
         id="postgresql.reads_everything",
@@ -184,6 +307,82 @@ CHECKS: Final = (
         fix="As the server's administrator, run: {command}",
         good="The console's user may read everything, so backups are complete.",
         source="Databasus: silent gaps as the reason for test restores",
+    ),
+    Check(
+        id="postgresql.tool",
+        title="Programs for backups",
+        measure=_tool,
+        finding="No backup can be made: the program for it does not fit PostgreSQL {major}.",
+        why="A program that is older than the server refuses to work with it.",
+        fix="Install the client programs of the server's version.",
+        good="The program for backups ({version}) fits this server.",
+        source="PostgreSQL's manual on pg_dump: it refuses a newer server",
+    ),
+    Check(
+        id="postgresql.sorting",
+        title="Rules of sorting",
+        measure=_sorting,
+        finding="The operating system has changed its rules of sorting since this database was "
+        "made: some searches may miss records.",
+        why="Indexes of texts are in the order of the former rules, and duplicates may slip in.",
+        fix="Have the indexes built anew, then the new rules noted: REINDEX DATABASE "
+        "CONCURRENTLY …; ALTER DATABASE … REFRESH COLLATION VERSION;",
+        good="The rules of sorting have not changed.",
+        unit="sorting rules",
+        warning=1,
+        source="PostgreSQL's manual on collation versions; pgEdge",
+        versions=Versions("15"),
+        remedy=("postgresql.renew_sorting",),
+    ),
+    Check(
+        id="postgresql.open_door",
+        title="Who is let in",
+        measure=_open_door,
+        finding="This server lets in anybody from other machines, without a password.",
+        why="Whoever reaches its address can read, change and delete everything.",
+        fix="Whoever runs the server can take out line {line} of pg_hba.conf, or write "
+        "scram-sha-256 instead of {method} there, and reload it.",
+        good="From other machines, nobody gets in without a password.",
+        unit="lines of pg_hba.conf",
+        critical=1,
+        source="pgEdge: trust from outside is critical",
+        needs="SELECT on pg_hba_file_rules and EXECUTE on pg_hba_file_rules()",
+    ),
+    Check(
+        id="postgresql.config_mistakes",
+        title="Mistakes in the settings",
+        measure=_mistakes,
+        finding="The server's settings hold {mistakes} ({name}, {place}).",
+        why="The server goes on with the former value, but may refuse to start the next time.",
+        fix="Whoever runs the server can correct that line.",
+        good="The files of the server's settings hold no mistake.",
+        unit="mistakes",
+        warning=1,
+        source="pg_file_settings, any error",
+        needs="SELECT on pg_file_settings and EXECUTE on pg_show_all_file_settings()",
+    ),
+    Check(
+        id="postgresql.read_only",
+        title="Saving",
+        measure=_read_only,
+        finding="The database is set to refuse all changes.",
+        why="The app cannot save anything.",
+        fix="If nobody meant it so, whoever runs the server can run: "
+        "ALTER SYSTEM RESET default_transaction_read_only; SELECT pg_reload_conf(); and look at "
+        "the same setting of the database and of its users.",
+        good="The database takes changes.",
+        source="own",
+    ),
+    Check(
+        id="postgresql.pending_restart",
+        title="Settings that wait",
+        measure=_waiting,
+        finding="{names} {have} been changed and will hold only after a restart.",
+        why="The server does not work yet as whoever changed it expects.",
+        fix="Restart the server at a quiet time, or take the change back.",
+        good="No setting waits for a restart.",
+        unit="settings",
+        source="pg_settings.pending_restart; advice",
     ),
     Check(
         id="postgresql.version",

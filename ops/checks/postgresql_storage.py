@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from ops.checks.base import CannotCheck, Check, Context, Level, Reading
-from ops.checks.words import GB, listed, many, size
+from ops.checks.words import listed, many
 
 _WRAPAROUND_LIMIT: Final = 2_147_483_647
 _COUNTERS_READ: Final = 1_000
@@ -62,12 +62,6 @@ ORDER BY percent DESC NULLS LAST LIMIT 10
 """Counters of eight bytes are left out: they last longer than anybody lives. Reading one
 opens it, 0.1 ms each, so only those of the largest tables are read."""
 
-_CACHE: Final = """
-SELECT blks_hit AS hit, blks_read AS missed, stats_reset AS since,
-       current_setting('block_size')::int AS block
-FROM pg_stat_database WHERE datname = current_database()
-"""
-
 _CHECKSUMS: Final = """
 SELECT current_setting('data_checksums') = 'on' AS is_on,
        coalesce(sum(checksum_failures), 0)::bigint AS failures,
@@ -75,13 +69,6 @@ SELECT current_setting('data_checksums') = 'on' AS is_on,
        coalesce(string_agg(coalesce(datname, 'shared'), ', ')
                 FILTER (WHERE checksum_failures > 0), '') AS databases
 FROM pg_stat_database
-"""
-
-_SLOTS: Final = """
-SELECT slot_name AS name, active, coalesce(wal_status, '') AS status,
-       coalesce(pg_wal_lsn_diff(CASE WHEN pg_is_in_recovery() THEN pg_last_wal_receive_lsn()
-                                     ELSE pg_current_wal_lsn() END, restart_lsn), 0)::bigint AS kept
-FROM pg_replication_slots WHERE NOT temporary ORDER BY kept DESC LIMIT 10
 """
 
 _INVALID: Final = """
@@ -152,22 +139,6 @@ def _grant_reading(context: Context) -> str:
     return f"For each schema, run: GRANT SELECT ON ALL SEQUENCES IN SCHEMA public TO {role};"
 
 
-def _cache(context: Context, check: Check) -> Reading:
-    """Totals since a reset are one sample, not a trend: one level milder than two samples."""
-    row = context.ask(_CACHE)[0]
-    total = row["hit"] + row["missed"]
-    since = f"since {row['since']:%d %B %Y, %H:%M}" if row["since"] else "since counting began"
-    missed = 100 * row["missed"] / total if total else 0.0
-    detail = f"{row['hit']:,} hits, {row['missed']:,} reads of {row['block']} bytes, {since}"
-    words = {"percent": f"{missed:.1f}", "since": since}
-    if total < check.quiet_below:
-        few = "Too little has been read {since} to judge this."
-        return Reading(Level.GOOD, words, missed, detail, sentence=few)
-    milder = {Level.NOW: Level.SOON, Level.SOON: Level.INFO}
-    level = check.judge(missed)
-    return Reading(milder.get(level, level), words, missed, detail)
-
-
 def _checksums(context: Context, check: Check) -> Reading:
     row = context.ask(_CHECKSUMS)[0]
     if not row["is_on"]:
@@ -196,25 +167,6 @@ def _invalid(context: Context, check: Check) -> Reading:
     detail = "\n".join(f"{row['name']} of {row['owner']}" for row in rows)
     names = tuple(row["name"] for row in rows)
     return Reading(check.judge(len(rows)), words, len(rows), detail, subjects=names)
-
-
-def _slots(context: Context, check: Check) -> Reading:
-    rows = context.ask(_SLOTS)
-    lost = [row for row in rows if row["status"] in ("unreserved", "lost")]
-    idle = [row for row in rows if not row["active"]]
-    large = [row for row in rows if row["kept"] > GB]
-    detail = "\n".join(
-        f"{row['name']}: {'in use' if row['active'] else 'not in use'}, "
-        f"{row['status']}, keeps {row['kept']:,} bytes"
-        for row in rows
-    )
-    guilty = lost or idle or large
-    if not guilty:
-        return Reading(Level.GOOD, {}, 0, detail)
-    words = {"name": guilty[0]["name"], "kept": size(max(0, guilty[0]["kept"]))}
-    level = Level.NOW if lost else Level.SOON
-    name = guilty[0]["name"]
-    return Reading(level, words, float(guilty[0]["kept"]), detail, subjects=(name,))
 
 
 CHECKS: Final = (
@@ -281,20 +233,6 @@ CHECKS: Final = (
         remedy=("postgresql.vacuum",),
     ),
     Check(
-        id="postgresql.slots",
-        title="Forgotten copy connections",
-        measure=_slots,
-        finding="The copy connection {name} is not keeping up, and keeps {kept} from being "
-        "deleted.",
-        why="The server keeps every change until the other side has fetched it; in the end that "
-        "fills the disk.",
-        fix="If nothing fetches from it any more, run: SELECT pg_drop_replication_slot('{name}');",
-        good="No copy connection holds anything back.",
-        source="PgHero inactive slot; look soon above 1 GB, act now when wal_status is "
-        "unreserved or lost (own)",
-        remedy=("postgresql.drop_slot",),
-    ),
-    Check(
         id="postgresql.invalid_index",
         title="Half-built indexes",
         measure=_invalid,
@@ -308,21 +246,5 @@ CHECKS: Final = (
         warning=1,
         source="PgHero, pganalyze",
         remedy=("postgresql.reindex",),
-    ),
-    Check(
-        id="postgresql.cache",
-        title="Data in memory",
-        measure=_cache,
-        finding="{percent} % of what was needed {since} had to be fetched from outside the "
-        "database's memory.",
-        why="What does not fit in memory is read from the disk, which is slower.",
-        fix="Ask whoever runs the server whether shared_buffers could be larger.",
-        good="Nearly everything needed is found in memory ({since}).",
-        unit="% read",
-        warning=1,
-        critical=5,
-        floor="100,000 blocks",
-        quiet_below=100_000,
-        source="PgHero 99 %; one level milder, because totals since a reset are one sample",
     ),
 )

@@ -11,23 +11,31 @@ from typing import Any, Final
 from sqlalchemy.exc import SQLAlchemyError
 
 from ops.checks.base import CannotCheck, Check, Context, Level, Reading
-from ops.checks.words import GB, MB, listed, many, size
-from ops.dialects.sqlite.figures import READ_WHOLE_LIMIT
+from ops.checks.words import GB, MB, listed, size
 from ops.dialects.sqlite.wary import quoted
 
-_TABLES_LOOKED_AT: Final = 1_000
+TABLES_LOOKED_AT: Final = 500
+MANY_THINGS: Final = 10_000
+"""Tables and indexes above which a page opens one connection and no second."""
 _SAFE_MODES: Final = ("wal", "delete", "truncate", "persist")
 
 _INDEXED_TABLES: Final = f"""
 SELECT DISTINCT tbl_name AS name FROM sqlite_schema
 WHERE type = 'index' AND tbl_name NOT LIKE 'sqlite\\_%' ESCAPE '\\'
-LIMIT {_TABLES_LOOKED_AT}
+LIMIT {TABLES_LOOKED_AT}
 """
+
+_NOTED: Final = """
+SELECT tbl AS name, max(CAST(stat AS INTEGER)) AS rows FROM sqlite_stat1 GROUP BY tbl
+"""
+"""The first number of a note is how many rows the table had."""
+
+_FAR_OFF: Final = 10
 
 _LINKS_WITHOUT_INDEX: Final = f"""
 SELECT m.name AS child, f."from" AS field, f."table" AS parent
 FROM (SELECT name FROM sqlite_schema
-      WHERE type = 'table' AND sql LIKE '%references%' LIMIT {_TABLES_LOOKED_AT}) m,
+      WHERE type = 'table' AND sql LIKE '%references%' LIMIT {TABLES_LOOKED_AT}) m,
      pragma_foreign_key_list(m.name) f
 WHERE f.seq = 0
   AND NOT EXISTS (SELECT 1 FROM pragma_index_list(m.name) l, pragma_index_info(l.name) i
@@ -36,19 +44,25 @@ WHERE f.seq = 0
                   WHERE t.name = f."from" COLLATE NOCASE AND t.pk = 1)
 """
 
-_BROKEN_LINKS: Final = """
-SELECT "table" AS child, parent, count(*) AS broken
-FROM pragma_foreign_key_check GROUP BY 1, 2 ORDER BY 3 DESC
-"""
 
-_BY_TEST_RESTORE: Final = "Run a test restore of the newest backup: it reads every record."
-_BY_COMMAND: Final = (
-    "When there is little to do, whoever looks after the database can run: "
-    "PRAGMA foreign_key_check; (no answer means that all is well)"
-)
+def may_read_all(context: Context, limit: int = 16 * MB) -> bool:
+    """Whether the whole file may be read: by a job, or where that takes a moment."""
+    return context.is_deep or bool(context.facts["file_bytes"] <= limit)
 
 
-def _value(context: Context, pragma: str) -> Any:
+def left_out(context: Context) -> Reading:
+    """The answer of a check that would hold up a page."""
+    return Reading(
+        Level.INFO,
+        {"size": size(context.facts["file_bytes"])},
+        sentence="Not looked at: the database is large ({size}), and this would take a while.",
+        fix="Let the console look deeper, or run a test restore of the newest backup.",
+        looked_at=False,
+    )
+
+
+def value(context: Context, pragma: str) -> Any:
+    """What a PRAGMA answers."""
     return next(iter(context.ask(f"PRAGMA {pragma}")[0].values()))
 
 
@@ -57,25 +71,11 @@ def _opens(context: Context, check: Check) -> Reading:
     return Reading(Level.GOOD, {}, things, f"{context.facts['path']}: {things} tables and indexes")
 
 
-def _not_looked_at(context: Context, fix: str) -> Reading | None:
-    """The answer for a file that is too large to be read for a page; `fix` has it looked at."""
-    if context.facts["file_bytes"] <= READ_WHOLE_LIMIT:
-        return None
-    return Reading(
-        Level.INFO,
-        {"size": size(context.facts["file_bytes"])},
-        sentence="Not looked at: the file is {size}, and this would read all of it.",
-        fix=fix,
-        looked_at=False,
-    )
-
-
 def _structure(context: Context, check: Check) -> Reading:
-    skipped = _not_looked_at(context, _BY_TEST_RESTORE)
-    if skipped:
-        return skipped
+    if not may_read_all(context):
+        return left_out(context)
     try:
-        said = [str(next(iter(row.values()))) for row in context.ask("PRAGMA quick_check(10)")]
+        said = context.facts["structure"]()
     except CannotCheck as cannot:
         if "malformed" not in cannot.detail:
             raise
@@ -85,30 +85,9 @@ def _structure(context: Context, check: Check) -> Reading:
     return Reading(Level.NOW, {}, len(said), "\n".join(said))
 
 
-def _broken_links(context: Context, check: Check) -> Reading:
-    skipped = _not_looked_at(context, _BY_COMMAND)
-    if skipped:
-        return skipped
-    found = context.ask(_BROKEN_LINKS)
-    broken = sum(row["broken"] for row in found)
-    if not found:
-        return Reading(Level.GOOD, {}, 0)
-    worst = found[0]
-    rows = context.ask(f"SELECT count(*) AS n FROM {quoted(worst['child'])}")[0]["n"]
-    many_broken = broken >= 100 and worst["broken"] > 0.01 * rows
-    words = {
-        "records": many(broken, "record"),
-        "point": "points" if broken == 1 else "point",
-        "child": worst["child"],
-        "parent": worst["parent"],
-    }
-    detail = "\n".join(f"{row['child']} → {row['parent']}: {row['broken']:,}" for row in found)
-    return Reading(Level.NOW if many_broken else Level.SOON, words, broken, detail)
-
-
 def _empty_space(context: Context, check: Check) -> Reading:
-    pages, free = _value(context, "page_count"), _value(context, "freelist_count")
-    empty = free * _value(context, "page_size")
+    pages, free = value(context, "page_count"), value(context, "freelist_count")
+    empty = free * value(context, "page_size")
     percent = 100 * free / pages if pages else 0.0
     level = Level.GOOD if empty < check.quiet_below else check.judge(percent)
     detail = f"freelist_count {free:,} of page_count {pages:,}: {empty:,} bytes"
@@ -126,7 +105,9 @@ def _side_file(context: Context, check: Check) -> Reading:
 
 def _journal(context: Context, check: Check) -> Reading:
     """Both settings belong to a connection, so one of the engine's own is asked; a fresh
-    pool, because the engine's may be used up."""
+    pool, because the engine's may be used up. A new connection reads all definitions first."""
+    if context.facts["things"] > MANY_THINGS and not context.is_deep:
+        return left_out(context)
     pool = context.facts["engine"].pool.recreate()
     try:
         connection = pool.connect()
@@ -149,26 +130,32 @@ def _journal(context: Context, check: Check) -> Reading:
 
 def _planner_notes(context: Context, check: Check) -> Reading:
     has_notes = context.ask("SELECT 1 AS n FROM sqlite_schema WHERE name = 'sqlite_stat1'")
-    if has_notes and context.ask("SELECT 1 AS n FROM sqlite_stat1 LIMIT 1"):
-        return Reading(Level.GOOD)
-    large = [
-        str(row["name"])
-        for row in context.ask(_INDEXED_TABLES)
-        if _rows(context, row["name"]) >= check.quiet_below
-    ]
-    if not large:
-        return _none_found(context)
-    return Reading(Level.SOON, {"tables": listed(large)}, len(large), "no rows in sqlite_stat1")
+    noted = {row["name"]: row["rows"] for row in context.ask(_NOTED)} if has_notes else {}
+    rows = {row["name"]: rows_of(context, row["name"]) for row in context.ask(_INDEXED_TABLES)}
+    large = {name: count for name, count in rows.items() if count >= check.quiet_below}
+    wrong = [name for name, count in large.items() if _is_far_off(noted.get(name), count)]
+    if not wrong:
+        return none_found(context)
+    detail = "\n".join(f"{name}: noted {noted.get(name)}, up to {rows[name]:,}" for name in wrong)
+    words = {"tables": listed(wrong)}
+    if noted:
+        old = "SQLite's notes about the sizes of {tables} are out of date."
+        return Reading(Level.SOON, words, len(wrong), detail, sentence=old)
+    return Reading(Level.SOON, words, len(wrong), detail)
+
+
+def _is_far_off(noted: int | None, rows: int) -> bool:
+    return noted is None or rows > _FAR_OFF * max(1, noted)
 
 
 def _links_without_index(context: Context, check: Check) -> Reading:
     found = [
         row
         for row in context.ask(_LINKS_WITHOUT_INDEX)
-        if _rows(context, row["child"]) >= check.quiet_below
+        if rows_of(context, row["child"]) >= check.quiet_below
     ]
     if not found:
-        return _none_found(context)
+        return none_found(context)
     first = found[0]
     name = f"{first['child']}_{first['field']}"
     command = f"CREATE INDEX {quoted(name)} ON {quoted(first['child'])} ({quoted(first['field'])});"
@@ -177,13 +164,14 @@ def _links_without_index(context: Context, check: Check) -> Reading:
     return Reading(Level.SOON, words, len(found), detail)
 
 
-def _none_found(context: Context) -> Reading:
+def none_found(context: Context) -> Reading:
+    """Nothing to tell, and of how many tables."""
     tables = context.ask("SELECT count(*) AS n FROM sqlite_schema WHERE type = 'table'")[0]["n"]
-    some = f"Nothing was found in the first {_TABLES_LOOKED_AT:,} tables."
-    return Reading(Level.GOOD, {}, 0, sentence=some if tables > _TABLES_LOOKED_AT else "")
+    some = f"Nothing was found in the first {TABLES_LOOKED_AT:,} tables."
+    return Reading(Level.GOOD, {}, 0, sentence=some if tables > TABLES_LOOKED_AT else "")
 
 
-def _rows(context: Context, table: str) -> int:
+def rows_of(context: Context, table: str) -> int:
     """The highest row number, which is no less than the rows; 0 where there is none."""
     try:
         found = context.ask(f"SELECT max(rowid) AS n FROM {quoted(table)}")
@@ -213,20 +201,8 @@ CHECKS: Final = (
         why="Damage spreads when the app goes on writing, and new backups would carry it.",
         fix="Stop the app, keep a copy of the file, then restore your newest good backup.",
         good="The file's structure is sound.",
-        source="PRAGMA quick_check, any answer but ok; above 128 MB left to a test restore",
-    ),
-    Check(
-        id="sqlite.broken_links",
-        title="Links between tables",
-        measure=_broken_links,
-        finding="{records} {point} to something that no longer exists "
-        "(most in {child}, pointing to {parent}).",
-        why="The app may show gaps or errors where it looks for what is missing.",
-        fix="Show this to whoever makes the app before deleting anything.",
-        good="Every link between tables leads somewhere.",
-        unit="records",
-        warning=1,
-        source="PRAGMA foreign_key_check; act now above 1 % of a table and 100 records (own)",
+        source="PRAGMA quick_check, any answer but ok; above 16 MB left to a job",
+        deep=True,
     ),
     Check(
         id="sqlite.empty_space",
@@ -271,6 +247,8 @@ CHECKS: Final = (
         good="This program saves safely. What other programs set for themselves cannot be seen "
         "from here.",
         source="journal_mode off or memory, or synchronous off (SQLite's manual)",
+        deep=True,
+        remedy=("sqlite.wal",),
     ),
     Check(
         id="sqlite.planner_notes",
@@ -282,7 +260,7 @@ CHECKS: Final = (
         good="SQLite knows its tables well enough to search them fast.",
         floor="10,000 rows",
         quiet_below=10_000,
-        source="own floor; running PRAGMA optimize is SQLite's own advice",
+        source="none, or off by ten times (own); running PRAGMA optimize is SQLite's own advice",
         remedy=("sqlite.optimize",),
     ),
     Check(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from ops.checks.base import CannotCheck, Check, Context, Level, Reading
+from ops.checks.growth import full_in
 from ops.checks.words import GB, MB, size
 
 _MOUNTS: Final = Path("/proc/self/mountinfo")
@@ -37,7 +38,7 @@ def _disk(context: Context, check: Check) -> Reading:
         level = Level.NOW
     elif disk.free < 2 * need or (percent < 10 and disk.free < _ALWAYS_ENOUGH):
         level = Level.SOON
-    words = {"free": size(disk.free), "size": size(need)}
+    words = {"free": size(disk.free), "size": size(need), "full": full_in(context, disk.free)}
     detail = f"free {disk.free:,} of {disk.total:,} bytes ({percent:.0f} %), database {need:,}"
     return Reading(level, words, disk.free, detail)
 
@@ -91,6 +92,11 @@ def _folder(context: Context, check: Check) -> Reading:
     return Reading(Level.GOOD, detail=f"file system {kind}")
 
 
+def _left_over(context: Context, check: Check) -> Reading:
+    half_done = context.facts.get("half_done", "")
+    return Reading(Level.SOON if half_done else Level.GOOD, detail=half_done)
+
+
 def mount_type(path: Path, mounts: str) -> str:
     """The type of the file system that holds `path`, from Linux's table of mounts.
 
@@ -110,12 +116,27 @@ def mount_type(path: Path, mounts: str) -> str:
     return kind
 
 
+LEFT_OVER: Final = Check(
+    id="sqlite.left_over",
+    title="Changes cut off half-way",
+    measure=_left_over,
+    finding="A program was stopped in the middle of a change; the database cannot be looked at "
+    "until that is put in order.",
+    why="SQLite puts it in order by itself when the app opens the database next; until then "
+    "the file holds half a change.",
+    fix="Start the app, or let the console open the database once.",
+    good="No change was cut off half-way.",
+    source="SQLite's rollback journal beside the file",
+    remedy=("sqlite.open_once",),
+)
+
 CHECKS: Final = (
+    LEFT_OVER,
     Check(
         id="sqlite.disk",
         title="Free disk",
         measure=_disk,
-        finding="The disk has only {free} left; the database takes {size}.",
+        finding="The disk has only {free} left; the database takes {size}.{full}",
         why="A restore keeps a copy of the present database, and a full disk stops all saving.",
         fix="Delete old backups that you no longer need, or make room on the disk.",
         good="The disk has {free} left.",

@@ -54,9 +54,9 @@ def many(count: int, thing: str, things: str = "") -> str:
 def listed(names: Sequence[str], shown: int = 3) -> str:
     """The first few names, and how many more there are.
 
-    >>> listed(["a"]), listed(["a", "b"]), listed(["a", "b", "c", "d"])
-    ('a', 'a and b', 'a, b, c and 1 more')
+    >>> listed([]), listed(["a"]), listed(["a", "b"]), listed(["a", "b", "c", "d"])
+    ('', 'a', 'a and b', 'a, b, c and 1 more')
     """
     if len(names) > shown:
         return f"{', '.join(names[:shown])} and {len(names) - shown:,} more"
-    return " and ".join(part for part in (", ".join(names[:-1]), names[-1]) if part)
+    return " and ".join(part for part in (", ".join(names[:-1]), *names[-1:]) if part)

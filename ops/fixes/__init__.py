@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -15,7 +15,7 @@ from ops.catalog import Catalog
 from ops.checks import redis as redis_checks
 from ops.checks.base import Context, Finding, Level
 from ops.dialects import dialect_of
-from ops.errors import OpsError, Refused, Unavailable
+from ops.errors import Cancelled, OpsError, Refused, Unavailable
 from ops.fixes import postgresql, redis, sqlite
 from ops.fixes.base import Fix, Obstacle
 from ops.health import chosen
@@ -66,6 +66,13 @@ def fix_named(id: str) -> Fix[Any]:
         raise Refused(f"The console knows no fix {id!r}.") from None
 
 
+def goes_beside(kind: str, params: Mapping[str, Any]) -> bool:
+    """Whether a job need not wait for another one of its target: ending the session that holds
+    up a backup could else not be done until the backup has ended."""
+    fix = FIXES.get(str(params.get("fix"))) if kind == "fix" else None
+    return fix is not None and fix.beside_work
+
+
 def obstacle(home: Installation, target: Target, fix: Fix[Any], subject: str) -> Obstacle | None:
     """What is in the way of a fix at this moment; None where it may be done."""
     if fix.wants_backup and not _has_fresh_backup(home, target):
@@ -110,18 +117,33 @@ def do_fix(
             "There is no backup of the last day, and this rewrites the database.",
             "Press “Back up now” on the Overview page first.",
         )
-    todo, told = tuple(subjects) or ("",), []
     turn: AbstractContextManager[None] = (
         nullcontext() if fix.beside_work else target_lock(home.folder, target)
     )
     with turn, _place(home, target, fix) as place:
-        for number, subject in enumerate(todo):
-            part = progress.within(number / len(todo), (number + 1) / len(todo))
-            told.append(fix.apply(place, subject, part))
+        told = _do_all(fix, place, tuple(subjects) or ("",), progress)
     progress.report(1, 1, "Looking whether it helped")
     finding = _look_again(home, target, fix, check) if check else None
     helped = None if finding is None else finding.level in (Level.GOOD, Level.INFO)
     return Repair(fix.id, fix.title, tuple(subjects), tuple(told), helped, finding)
+
+
+def _do_all(fix: Fix[Any], place: Any, subjects: tuple[str, ...], progress: Progress) -> list[str]:
+    """What was said of each subject. One that cannot be helped keeps no other from it; where
+    none can, that is raised."""
+    told: list[str] = []
+    failed: list[OpsError] = []
+    for number, subject in enumerate(subjects):
+        part = progress.within(number / len(subjects), (number + 1) / len(subjects))
+        try:
+            told.append(fix.apply(place, subject, part))
+        except Cancelled:
+            raise
+        except OpsError as error:
+            failed.append(error)
+    if not told:
+        raise failed[0]
+    return told + [f"{error.message} {error.hint}" for error in failed]
 
 
 @contextmanager

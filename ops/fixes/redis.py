@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from redis import Redis
-from redis.exceptions import ResponseError
+from redis.exceptions import NoPermissionError, ResponseError
 
 from ops.checks.words import size
 from ops.errors import OpsError, Refused
@@ -22,7 +22,6 @@ POLICIES: Final = (
     *("noeviction", "allkeys-lru", "allkeys-lfu", "allkeys-random"),
     *("volatile-lru", "volatile-lfu", "volatile-random", "volatile-ttl"),
 )
-_ASK_ONLY: Final = frozenset(("BGSAVE", "MEMORY|PURGE", "SLOWLOG|RESET"))
 
 
 def _may(*needed: str) -> Callable[[Redis, str], Obstacle | None]:
@@ -32,19 +31,23 @@ def _may(*needed: str) -> Callable[[Redis, str], Obstacle | None]:
         missing = [command for command in needed if not _is_allowed(client, command)]
         if not missing:
             return None
-        rights = " ".join(f"+{command.lower()}" for command in missing)
-        return Obstacle(
-            "The console's Redis user may not do this.",
-            f"As the administrator of Redis, run: ACL SETUSER {_user(client)} {rights}",
-        )
+        return _not_allowed(client, missing)
 
     return may
+
+
+def _not_allowed(client: Redis, commands: list[str]) -> Obstacle:
+    rights = " ".join(f"+{command.lower()}" for command in commands)
+    return Obstacle(
+        "The console's Redis user may not do this.",
+        f"As the administrator of Redis, run: ACL SETUSER {_user(client)} {rights}",
+    )
 
 
 def _is_allowed(client: Redis, command: str) -> bool:
     """ACL DRYRUN is there since 7.0, and is itself a right; where it cannot be asked, the
     command's own answer tells."""
-    arguments = [*command.split("|"), *(("x", "y") if command.endswith("SET") else ())]
+    arguments = [*command.split("|"), *(("x", "y") if command == "CONFIG|SET" else ())]
     try:
         answer: Any = _ask(client, "ACL", "DRYRUN", _user(client), *arguments)
     except ResponseError:
@@ -141,17 +144,14 @@ def _written_down(client: Redis) -> str:
 def _call(client: Redis, *command: str) -> None:
     try:
         _ask(client, *command)
+    except NoPermissionError as cause:
+        refused = _not_allowed(client, ["|".join(command[:2])])
+        raise Refused(refused.reason, refused.hint, redact(str(cause))) from cause
     except ResponseError as cause:
-        detail = redact(str(cause))
-        if detail.startswith("NOPERM"):
-            name = "|".join(command[:2]) if "|".join(command[:2]) in _ASK_ONLY else command[0]
-            raise Refused(
-                "The console's Redis user may not do this.",
-                f"As the administrator of Redis, run: ACL SETUSER {_user(client)} +{name.lower()}",
-                detail,
-            ) from cause
         raise OpsError(
-            "Redis refused to do it. Nothing was changed.", "The details say why.", detail
+            "Redis refused to do it. Nothing was changed.",
+            "The details say why.",
+            redact(str(cause)),
         ) from cause
 
 

@@ -21,10 +21,12 @@ import psutil
 
 from ops.aftermath import follow_up
 from ops.errors import Cancelled, OpsError, Refused, Stalled
+from ops.fixes import goes_beside
 from ops.installation import Installation
 from ops.jobs import rows
 from ops.jobs.minder import JobProgress, Minder, stop_asked
 from ops.jobs.rows import ACTIVE, Job, State, get
+from ops.jobs.words import doing, time_left
 from ops.jobs.work import WORK
 from ops.locks import locks_of
 from ops.progress import SILENT, Progress
@@ -36,12 +38,14 @@ __all__ = [
     "State",
     "cancel",
     "create",
+    "doing",
     "execute",
     "get",
     "look",
     "recent",
     "start",
     "stop_asked",
+    "time_left",
 ]
 
 log = logging.getLogger(__name__)
@@ -64,8 +68,9 @@ def create(
         Refused: a job of this target is already waiting or running.
     """
     home.target(target)
+    beside = goes_beside(kind, params)
     for _ in range(3):
-        job_id = rows.add(home, kind, target, who, params, queued)
+        job_id = rows.add(home, kind, target, who, params, queued, beside)
         if job_id is not None:
             return job_id
         claim = rows.claim_on(home, target)
@@ -242,9 +247,10 @@ def _settled(home: Installation, job: Job) -> Job:
     else:
         state, told = State.INTERRUPTED, f"The {job.kind} was interrupted: its process ended."
     hint = "Start it again. A restore is finished or rolled back before anything else begins."
-    rows.end_for_another(home, job.id, fresh.state, state, OpsError(told, hint))
+    is_ours = rows.end_for_another(home, job.id, fresh.state, state, OpsError(told, hint))
     ended = get(home, job.id)
-    follow_up(home, ended)
+    if is_ours:
+        follow_up(home, ended)
     return ended
 
 
@@ -253,8 +259,8 @@ def is_alive(home: Installation, job: Job) -> bool:
     locks = locks_of(home.folder)
     if locks.is_held(lock_of(job.id)):
         return True
-    claim = rows.claim_on(home, job.target)
-    if claim is None or claim.job != job.id:
+    claim = rows.claim_of(home, job.id)
+    if claim is None:
         return False
     if job.state is State.RUNNING:
         # On this machine nobody lives without its lock; another may have lost it for a moment.

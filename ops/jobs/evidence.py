@@ -5,11 +5,12 @@ minutes and must not be taken for hung. What counts as movement:
 
 - a program that the job has started uses the processor, or reads or writes;
 - the job's own process does so, by more than its heartbeat costs;
+- one of them waits for the disk, as in a long flush: that cannot be broken off anyway;
 - the database server says that a statement of ours has been at work for a second or more, and
   waits neither for a lock nor for us.
 
-So only what waits for something that does not come stands still: a lock, a dead connection, a
-disk that does not answer.
+So only what waits for something that does not come stands still: a lock, or a connection to
+somebody who is gone. None of it is asked for while the work reports how far it is.
 """
 
 from __future__ import annotations
@@ -35,39 +36,50 @@ _BUSY_BYTES: Final = 100_000
 
 
 class Evidence:
-    """Looks from a thread of its own, the one that calls `is_moving`."""
+    """Looks from one thread, the one that calls `is_moving`."""
 
     def __init__(self, target: Target) -> None:
         self._target = target
         self._own = psutil.Process()
         self._children: dict[int, tuple[float, int]] = {}
-        self._last = (time.monotonic(), 0.0, 0)
         self._server = _Server(target)
-        self.is_moving()
+        self._have_children_moved()
+        self._last = self._used()
 
     def is_moving(self) -> bool:
         """Whether anything has moved since the last look."""
-        here = [self._have_children_moved(), self._have_we_moved()]
+        here = [self._have_we_moved(), self._have_children_moved()]
+        self._last = self._used()  # once more: what looking costs is no movement
         return any(here) or self._server.is_at_work()
 
     def _have_children_moved(self) -> bool:
-        before, self._children = self._children, {}
+        before, self._children, is_at_the_disk = self._children, {}, False
         for child in self._own.children(recursive=True):
             try:
                 used = child.cpu_times()
                 self._children[child.pid] = (used.user + used.system, _bytes_moved(child))
+                is_at_the_disk = is_at_the_disk or _is_at_the_disk(child)
             except psutil.Error:
                 continue  # it has ended meanwhile, which is a movement: see below
-        return self._children != before
+        return is_at_the_disk or self._children != before
 
     def _have_we_moved(self) -> bool:
-        then, processor, moved = self._last
-        # All threads but the one that looks.
-        now = (time.monotonic(), time.process_time() - time.thread_time(), _bytes_moved(self._own))
-        self._last = now
+        if _is_at_the_disk(self._own):
+            return True
+        (then, processor, moved), now = self._last, self._used()
         seconds = max(now[0] - then, 0.001)
         is_busy = (now[1] - processor) / seconds > _BUSY_SHARE
         return is_busy or (now[2] - moved) / seconds > _BUSY_BYTES
+
+    def _used(self) -> tuple[float, float, int]:
+        """The time; the processor time of all threads but the one that looks; bytes."""
+        own = time.process_time() - time.thread_time()
+        return time.monotonic(), own, _bytes_moved(self._own)
+
+
+def _is_at_the_disk(process: psutil.Process) -> bool:
+    """Whether it waits for the disk in such a way that nothing could end it anyway."""
+    return process.status() == psutil.STATUS_DISK_SLEEP
 
 
 def _bytes_moved(process: psutil.Process) -> int:

@@ -58,14 +58,11 @@ class JobProgress(Progress):
 class Minder:
     """A context around a job's work."""
 
-    def __init__(
-        self, home: Installation, job: Job, stalled_seconds: float = STALLED_SECONDS
-    ) -> None:
+    def __init__(self, home: Installation, job: Job) -> None:
         self.reason: Cancelled | None = None
         """Why the work was told to stop; what it fails with afterwards comes of that."""
         self._home = home
         self._job = job
-        self._stalled_seconds = stalled_seconds
         self._is_heeded = False
         self._heard: tuple[float, str] = (0.0, "")
         self._written: tuple[float, str] = (0.0, "")
@@ -141,13 +138,14 @@ class Minder:
 
     def _look_whether_it_moves(self) -> None:
         now = time.monotonic()
-        if now - self._looked >= min(_LOOK_SECONDS, self._stalled_seconds / 3):
+        pause = min(_LOOK_SECONDS, STALLED_SECONDS / 3)
+        if now - self._moved >= pause and now - self._looked >= pause:
             self._looked = now
             if self._evidence.is_moving():
                 self._moved = now
-        if now - self._moved <= self._stalled_seconds:
+        if now - self._moved <= STALLED_SECONDS:
             return
-        minutes = max(1, round(self._stalled_seconds / 60))
+        minutes = max(1, round(STALLED_SECONDS / 60))
         stalled = Stalled(
             f"The {self._job.kind} had not moved for {minutes} minutes and was ended."
         )

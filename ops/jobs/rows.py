@@ -103,7 +103,8 @@ class Job:
 
 @dataclass(frozen=True)
 class Claim:
-    """Which job has a target for itself, and which process does it; `born` is when that process
+    """Which job has a target for itself (or, going beside others, only itself), and which
+    process does it; `born` is when that process
     began, by which it is told from a later one of the same number."""
 
     target: str
@@ -115,10 +116,16 @@ class Claim:
 
 
 def add(
-    home: Installation, kind: str, target: str, who: str, params: Mapping[str, Any], queued: bool
+    home: Installation,
+    kind: str,
+    target: str,
+    who: str,
+    params: Mapping[str, Any],
+    queued: bool = False,
+    beside: bool = False,
 ) -> str | None:
     """Write a new job with its claim on the target and return its id; None where another job
-    has the target."""
+    has the target. One that goes `beside` others claims nothing but itself."""
     job_id = f"{int(time.time() * 1000):013d}{token_hex(4)}"
     row = {
         "id": job_id,
@@ -133,9 +140,10 @@ def add(
         "cancel_asked": 0,
         "created": time.time(),
     }
+    claim = {"target": job_id if beside else target, "job": job_id, "queued": int(queued)}
     try:
         with home.store.begin() as store:
-            store.execute(insert(claims).values(target=target, job=job_id, queued=int(queued)))
+            store.execute(insert(claims).values(claim))
             store.execute(insert(table).values(row))
     except IntegrityError:
         return None
@@ -236,7 +244,16 @@ def all_claims(home: Installation) -> list[Claim]:
 
 def claim_on(home: Installation, target: str) -> Claim | None:
     """The claim on a target, if there is one."""
-    query = select(claims).where(claims.c.target == target)
+    return _one_claim(home, claims.c.target == target)
+
+
+def claim_of(home: Installation, job_id: str) -> Claim | None:
+    """The claim of a job, if it has one."""
+    return _one_claim(home, claims.c.job == job_id)
+
+
+def _one_claim(home: Installation, which: ColumnElement[bool]) -> Claim | None:
+    query = select(claims).where(which)
     with home.store.connect() as store:
         row = store.execute(query).mappings().one_or_none()
     return None if row is None else _claim(row)

@@ -53,11 +53,13 @@ def _backup(
 
 def _tried(home: Installation, target: Target, archive: Path, progress: Progress) -> dict[str, Any]:
     """`proof`: what the test restore of a new backup found, None where it was not to be had;
-    `notes`: why not. The backup is there whatever comes of it."""
+    `notes`: why not, `stopped`: because somebody wanted it so. The backup is there whatever
+    comes of it."""
     try:
         proof = _proved(home, target, archive, home.folder, progress=progress)
     except Cancelled:
         told = "The backup was made and is kept; its test restore was stopped."
+        return {"proof": None, "notes": [told], "stopped": True}
     except OpsError as error:
         told = f"The backup was made and is kept, but it could not be tried. {error} {error.hint}"
     else:

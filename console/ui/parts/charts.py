@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 import altair as alt
@@ -49,23 +49,45 @@ def size_bars(relations: Sequence[RelationSize]) -> None:
     st.altair_chart(chart, alt=f"Sizes of tables and indexes, largest first: {told}")
 
 
-def size_trend(samples: Sequence[tuple[float, int]]) -> None:
-    """The database's size over time, from samples of (seconds since the epoch, bytes)."""
+def size_trend(samples: Sequence[tuple[float, float]], what: str = "Size") -> None:
+    """Bytes over time, from samples of (seconds since the epoch, bytes)."""
+    axis = alt.Axis(labelExpr=_BYTES_LABEL, title=None, tickCount=3)
+    _trend(samples, what, axis, size)
+
+
+def count_trend(samples: Sequence[tuple[float, float]], what: str) -> None:
+    """Numbers over time, from samples of (seconds since the epoch, number)."""
+    axis = alt.Axis(title=None, tickCount=3, tickMinStep=1, format=",d")
+    _trend(samples, what, axis, lambda number: f"{number:,.0f}")
+
+
+def _trend(
+    samples: Sequence[tuple[float, float]],
+    what: str,
+    axis: alt.Axis,
+    say: Callable[[float], str],
+) -> None:
     frame = pd.DataFrame(
         {
             "Time": [datetime.fromtimestamp(taken, UTC) for taken, _ in samples],
-            "Bytes": [count for _, count in samples],
+            "Value": [value for _, value in samples],
+            "Said": [say(value) for _, value in samples],
         }
     )
-    axis = alt.Axis(labelExpr=_BYTES_LABEL, title=None, tickCount=3)
     chart = (
         alt.Chart(frame)
         .mark_area(line=True, opacity=0.3)
-        .encode(x=alt.X("Time:T", title=None), y=alt.Y("Bytes:Q", axis=axis))
+        .encode(
+            x=alt.X("Time:T", title=None, axis=alt.Axis(labelOverlap=True, tickCount=5)),
+            y=alt.Y("Value:Q", axis=axis),
+            tooltip=["Time:T", alt.Tooltip("Said:N", title=what)],
+        )
         .properties(height=180)
     )
-    first, last = samples[0][1], samples[-1][1]
-    st.altair_chart(chart, alt=f"Size over time: from {size(first)} to {size(last)}.")
+    values = [value for _, value in samples]
+    told = f"from {say(values[0])} to {say(values[-1])}"
+    ends = f"at least {say(min(values))}, at most {say(max(values))}"
+    st.altair_chart(chart, alt=f"{what} over time: {told}; {ends}.")
 
 
 def change_bars(changes: Sequence[tuple[str, int, int, int]]) -> None:

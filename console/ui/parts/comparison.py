@@ -56,7 +56,10 @@ def _differs(table: Mapping[str, Any]) -> bool:
 
 def _in_words(changed: list[Mapping[str, Any]]) -> str:
     if not changed:
-        return "The backup holds exactly what the database holds now."
+        return (
+            "Every table has the same columns and the same rows in the backup as it has now. "
+            "Other things, such as views, were not compared."
+        )
     lost, back, other = (sum(t[what] for t in changed) for what in ("lost", "back", "changed"))
     return (
         f"A restore takes away {count(lost)} rows that are not in the backup, brings back "

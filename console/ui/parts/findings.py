@@ -8,7 +8,7 @@ from console.context import console
 from console.ui.parts.words import ago, local, plain
 from ops import jobs
 from ops.checks.base import Finding, HealthReport, Level
-from ops.checkup import Checkup, backups_health_of
+from ops.checkup import Checkup, backups_health_of, outlook_health_of
 from ops.health import health_of, redis_health_of
 from ops.target import Target
 
@@ -24,23 +24,20 @@ _LEFT_OUT = (":material/visibility_off:", "gray", "Not looked at")
 
 
 def checkup(target: Target) -> Checkup:
-    """All there is to say about the target, at most ten seconds old."""
-    return Checkup(database_report(target.name), _backups_report(target), redis_report())
-
-
-def database_report(target_name: str) -> HealthReport:
-    """The report of one database, at most ten seconds old and newer than its newest job."""
-    return _database_report(target_name, _newest_job(target_name))
+    """All there is to say about the target, at most ten seconds old and newer than its newest
+    job."""
+    return Checkup(
+        _database_report(target.name, _newest_job(target.name)),
+        backups_health_of(console(), target.name),
+        outlook_health_of(console(), target.name),
+        redis_report(),
+    )
 
 
 def redis_report() -> HealthReport | None:
-    """The report of Redis, likewise; None where none is set."""
+    """The report of Redis, at most ten seconds old and newer than the newest job; None where
+    none is set."""
     return _redis_report(_newest_job(None))
-
-
-def findings_about_backups(target: Target) -> list[Finding]:
-    """What there is to say about the kept archives."""
-    return list(_backups_report(target).findings)
 
 
 def forget_reports() -> None:
@@ -57,10 +54,6 @@ def _database_report(target_name: str, after: str) -> HealthReport:
 @st.cache_data(ttl=10, show_spinner=False)
 def _redis_report(after: str) -> HealthReport | None:
     return redis_health_of(console())
-
-
-def _backups_report(target: Target) -> HealthReport:
-    return backups_health_of(console(), target.name)
 
 
 def _newest_job(target_name: str | None) -> str:

@@ -23,7 +23,7 @@ def draw_remedies(target: Target, finding: Finding) -> None:
     """The fixes that help with a finding. Whether they may be done is asked anew at the press."""
     for id in finding.remedy:
         fix = FIXES.get(id)
-        if fix is not None and bool(fix.subject) == bool(finding.subjects and fix.subject):
+        if fix is not None and (finding.subjects or not fix.subject):
             subjects = finding.subjects if fix.subject else ()
             draw_fix(target, fix, subjects, check=finding.id)
 

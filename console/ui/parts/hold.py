@@ -6,7 +6,7 @@ import streamlit as st
 
 from console.context import console
 from console.ui.parts.errors import guarded
-from console.ui.parts.session import signed_in
+from console.ui.parts.session import noted
 from console.ui.parts.words import plain
 from ops import Catalog, CatalogEntry
 from ops.checks.words import many
@@ -33,9 +33,9 @@ def hold_button(target: Target, entry: CatalogEntry) -> None:
     catalog = Catalog(console().folder, target.name)
     if entry.is_held:
         if st.button("Let go", key=f"hold-{entry.name}", icon=":material/lock_open:"):
-            signed_in()
             with guarded():
-                catalog.let_go(entry.name)
+                with noted("let-go", target.name, archive=entry.name):
+                    catalog.let_go(entry.name)
                 st.rerun()
     elif st.button(
         "Hold",
@@ -43,9 +43,9 @@ def hold_button(target: Target, entry: CatalogEntry) -> None:
         icon=":material/lock:",
         help="Keep this backup until you let it go, whatever the schedule says.",
     ):
-        signed_in()
         with guarded():
-            catalog.hold(entry.name)
+            with noted("hold", target.name, archive=entry.name):
+                catalog.hold(entry.name)
             st.rerun()
 
 
@@ -61,7 +61,7 @@ def draw_missing(target: Target) -> None:
         icon=":material/error:",
     )
     if st.button("They are gone on purpose"):
-        signed_in()
         with guarded():
-            catalog.forget_missing()
+            with noted("forget-missing", target.name, detail=", ".join(names)):
+                catalog.forget_missing()
             st.rerun()

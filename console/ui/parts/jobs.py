@@ -12,7 +12,7 @@ from console.context import console
 from console.ui.parts.announce import announce
 from console.ui.parts.errors import guarded, show_error
 from console.ui.parts.repairs import draw_repair
-from console.ui.parts.session import client_address, signed_in
+from console.ui.parts.session import client_address, noted, signed_in
 from console.ui.parts.trial import draw_trial
 from console.ui.parts.words import ago, plain, size
 from ops import jobs
@@ -36,6 +36,9 @@ _NAMES = {
 _ENDS = {State.DONE: "is done", State.CANCELLED: "has stopped"}
 _SHOW_ENDED_SECONDS = 15 * 60
 
+_Seen = tuple[str, bool] | None
+"""Which job a page was drawn with, and whether it was active."""
+
 
 def start_job(kind: str, target: Target, params: Mapping[str, Any]) -> None:
     """Start work in a process of its own, then draw the page anew."""
@@ -52,16 +55,88 @@ def is_busy(target: Target) -> bool:
 
 
 def job_panel(target: Target, kinds: tuple[str, ...] = tuple(_NAMES)) -> None:
-    """The newest job of this target: live while it runs, its outcome for a while after."""
-    found = [job for job in jobs.recent(console(), target.name, limit=5) if job.kind in kinds]
-    announce(_told(found[0]) if found else "", key="job-told")
-    if not found:
-        return
+    """What is being done to this target, whoever has begun it: live while it runs, and the
+    outcome for a while after, of the `kinds` that the page is about."""
+    job = _newest(target)
+    _watch(target, job)
+    if job is not None and _is_fresh(job) and job.kind in kinds:
+        with guarded():
+            _ended(job)
+
+
+def job_line(target: Target) -> None:
+    """The same for pages that are about something else: live, and the outcome in one line."""
+    job = _newest(target)
+    _watch(target, job)
+    if job is not None and _is_fresh(job):
+        name, when = _NAMES.get(job.kind, job.kind), ago(job.ended or job.created)
+        if job.state is State.DONE:
+            st.success(f"**{name} finished {when}.**", icon=":material/check_circle:")
+        elif job.state is State.CANCELLED:
+            st.info(f"{name} was stopped {when}.", icon=":material/cancel:")
+        else:
+            told = (job.error or {}).get("error", "")
+            st.error(f"**{name} did not finish** ({when}). {plain(told)}", icon=":material/error:")
+
+
+def _newest(target: Target) -> Job | None:
+    return next(iter(jobs.recent(console(), target.name, limit=1)), None)
+
+
+def _is_fresh(job: Job) -> bool:
+    """Whether it has ended not long ago."""
+    return not job.is_active and time.time() - (job.ended or 0) < _SHOW_ENDED_SECONDS
+
+
+def _watch(target: Target, job: Job | None) -> None:
+    """Look at the row again and again, more often while something runs; tell those who do not
+    see the page."""
+    announce(_told(job) if job else "", key="job-told")
+    seen = (job.id, job.is_active) if job else None
     with guarded():
-        if found[0].is_active:
-            _running(target, found[0].id)
-        elif time.time() - (found[0].ended or 0) < _SHOW_ENDED_SECONDS:
-            _ended(found[0])
+        if job is not None and job.is_active:
+            _look_often(target, seen)
+        else:
+            _look_seldom(target, seen)
+
+
+@st.fragment(run_every=2)
+def _look_often(target: Target, seen: _Seen) -> None:
+    _look(target, seen)
+
+
+@st.fragment(run_every=5)
+def _look_seldom(target: Target, seen: _Seen) -> None:
+    _look(target, seen)
+
+
+def _look(target: Target, seen: _Seen) -> None:
+    signed_in(is_use=False)
+    job = _newest(target)
+    if (job and (job.id, job.is_active)) != seen:
+        st.rerun(scope="app")  # one has begun or ended: much of the page says something else now
+    if job is not None and job.is_active:
+        _running(job)
+
+
+def _running(job: Job) -> None:
+    name = _NAMES.get(job.kind, job.kind)
+    is_waiting = job.state is State.WAITING
+    doing = [plain(jobs.doing(job)), f"{job.share:.0%}", jobs.time_left(job)]
+    with st.container(border=True):
+        stands = "waits" if is_waiting else "running"
+        told = " · ".join(part for part in doing if part)
+        st.progress(job.share, text=f"**{name} {stands}** · {told}")
+        tens = int(job.share * 10) * 10  # each percent would be too much to listen to
+        announce(f"{name}: {tens} percent", key=f"told-{job.id}")
+        begun = ago(job.started or job.created)
+        st.caption(f"Begun by {plain(job.who)}, {begun}. You can close this page; it goes on.")
+        if not job.cancel_asked and st.button(
+            "Stop", key=f"stop-{job.id}", icon=":material/cancel:"
+        ):
+            with noted("cancel", job.target, detail=f"{name}, {job.id}"):
+                jobs.cancel(console(), job.id)
+            st.rerun(scope="fragment")
 
 
 def _told(job: Job) -> str:
@@ -69,31 +144,7 @@ def _told(job: Job) -> str:
     name = _NAMES.get(job.kind, job.kind).lower()
     if job.is_active:
         return f"The {name} has begun."
-    if time.time() - (job.ended or 0) >= _SHOW_ENDED_SECONDS:
-        return ""
-    return f"The {name} {_ENDS.get(job.state, 'has failed')}."
-
-
-@st.fragment(run_every="2s")
-def _running(target: Target, job_id: str) -> None:
-    signed_in()
-    job = jobs.get(console(), job_id)
-    fresh = next((j for j in jobs.recent(console(), target.name, limit=5) if j.id == job_id), job)
-    if not fresh.is_active:
-        st.rerun(scope="app")
-    note = fresh.note or ("Starting" if fresh.state is State.WAITING else "Working")
-    name = _NAMES.get(fresh.kind, fresh.kind)
-    with st.container(border=True):
-        st.progress(fresh.share, text=f"**{name} running** · {plain(note)} · {fresh.share:.0%}")
-        tens = int(fresh.share * 10) * 10  # each percent would be too much to listen to
-        announce(f"{name}: {tens} percent", key=f"told-{job_id}")
-        st.caption("You can close this page; the work goes on.")
-        if fresh.cancel_asked:
-            st.caption("Stopping …")
-        elif st.button("Stop", key=f"stop-{job_id}", icon=":material/cancel:"):
-            signed_in()
-            jobs.cancel(console(), job_id)
-            st.rerun(scope="fragment")
+    return f"The {name} {_ENDS.get(job.state, 'has failed')}." if _is_fresh(job) else ""
 
 
 def _ended(job: Job) -> None:
@@ -104,23 +155,33 @@ def _ended(job: Job) -> None:
     elif job.state is State.DONE and job.kind == "fix":
         draw_repair(job.result or {}, when)
     elif job.state is State.DONE:
-        st.success(f"**{name} finished {when}.** {_outcome(job)}", icon=":material/check_circle:")
-        for note in (job.result or {}).get("notes", []):
-            st.info(plain(note))
-        if proof := (job.result or {}).get("proof"):
-            draw_trial(proof, when)
+        _finished(job, name, when)
     elif job.state is State.CANCELLED:
-        st.info(f"{name} was stopped {when}. Nothing was changed.", icon=":material/cancel:")
+        left = "What was not finished was undone." if job.kind == "fix" else "Nothing was changed."
+        st.info(f"{name} was stopped {when}. {left}", icon=":material/cancel:")
     else:
         with st.container(border=True):
             st.markdown(f"**{name} did not finish** ({when}).")
             show_error(job.error or {"error": "The reason is not known.", "hint": ""})
 
 
+def _finished(job: Job, name: str, when: str) -> None:
+    """Green only where nothing that came of it speaks against it."""
+    proof = (job.result or {}).get("proof")
+    if proof and not proof["ok"]:
+        draw_trial(proof, when)
+    else:
+        st.success(f"**{name} finished {when}.** {_outcome(job)}", icon=":material/check_circle:")
+        if proof:
+            draw_trial(proof, when)
+    for note in (job.result or {}).get("notes", []):
+        st.info(plain(note))
+
+
 def _outcome(job: Job) -> str:
     result = job.result or {}
     if job.kind == "compare":
-        return "The result stands below, where the backup is chosen."
+        return "The Restore page shows the result, under the backup that is chosen there."
     if job.kind == "check":
         return "What it found stands below."
     took = duration((job.ended or 0) - (job.started or 0))
@@ -136,7 +197,7 @@ def _outcome(job: Job) -> str:
     if job.kind == "prune":
         return f"{many(len(result['deleted']), 'backup')} deleted, {size(result['freed'])} freed."
     if job.kind == "beside":
-        return f"{held} are there. Its address stands below."
+        return f"{held} are there. The Restore page shows its address."
     if job.kind == "restore" and result.get("proven"):
         return f"{held} came back, exactly as they were saved. It took {took}."
     if job.kind == "restore":

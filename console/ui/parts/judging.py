@@ -9,7 +9,7 @@ import streamlit as st
 from console.context import console
 from console.ui.parts.errors import guarded
 from console.ui.parts.findings import forget_reports
-from console.ui.parts.session import signed_in
+from console.ui.parts.session import noted, signed_in
 from console.ui.parts.words import plain
 from ops import dialect_of
 from ops.checks import redis as redis_checks
@@ -57,19 +57,21 @@ def ask_purpose() -> None:
         if st.button("Keep this answer", disabled=chosen is None or chosen is known):
             session = signed_in()
             with guarded():
-                set_purpose(console().store, Purpose(chosen), who=session.account)
+                with noted("setting", detail=f"what Redis is for: {Purpose(chosen).value}"):
+                    set_purpose(console().store, Purpose(chosen), who=session.account)
                 _drawn_anew()
 
 
 def offer_aside(target: Target, finding: Finding) -> None:
     """The button that puts a finding aside, or lets it count again."""
     if finding.aside is None:
-        if st.button("Put aside …", key=f"aside-{finding.id}", icon=":material/snooze:"):
+        key = f"aside-{finding.id}"
+        if st.button("Put aside …", key=key, icon=":material/snooze:", type="tertiary"):
             _put_aside(target, finding)
     elif st.button("Let it count again", key=f"back-{finding.id}", icon=":material/undo:"):
-        signed_in()
         with guarded():
-            take_back(console().store, store_name(target, finding.id), finding.id)
+            with noted("take-back", target.name, detail=finding.title):
+                take_back(console().store, store_name(target, finding.id), finding.id)
             _drawn_anew()
 
 
@@ -91,14 +93,15 @@ def _put_aside(target: Target, finding: Finding) -> None:
     if st.button("Put it aside", type="primary"):
         session = signed_in()
         with guarded():
-            put_aside(
-                console().store,
-                store_name(target, finding.id),
-                finding,
-                until=_start_of(day),
-                reason=reason,
-                who=session.account,
-            )
+            with noted("put-aside", target.name, detail=f"{finding.title}: {reason}"):
+                put_aside(
+                    console().store,
+                    store_name(target, finding.id),
+                    finding,
+                    until=_start_of(day),
+                    reason=reason,
+                    who=session.account,
+                )
             _drawn_anew()
 
 
@@ -170,14 +173,16 @@ def _edit(target: Target, check: Check, threshold: Threshold) -> None:
 def _set(target: Target, check: Check, warning: float | None, critical: float | None) -> None:
     session = signed_in()
     with guarded():
-        set_threshold(
-            console().store,
-            store_name(target, check.id),
-            check,
-            warning=None if warning == check.warning else warning,
-            critical=None if critical == check.critical else critical,
-            who=session.account,
-        )
+        told = f"{check.title}: soon from {_figure(warning)}, now from {_figure(critical)}"
+        with noted("setting", target.name, detail=told):
+            set_threshold(
+                console().store,
+                store_name(target, check.id),
+                check,
+                warning=None if warning == check.warning else warning,
+                critical=None if critical == check.critical else critical,
+                who=session.account,
+            )
         _drawn_anew()
 
 

@@ -60,7 +60,10 @@ def _loss(preview: Preview) -> None:
         about = f": about {count(sum(n for n, _ in losses))} rows"
         about += f", {count(most)} of them in {plain(name)}" if len(losses) > 1 else ""
         about += "" if len(losses) > 1 else f" in {plain(name)}"
-    st.markdown(f"**{since}{about}.** It stays in the undo copy, so you can go back.")
+    way_back = "It stays in the undo copy, so you can go back."
+    if preview.live_problem:
+        way_back = "The database in use cannot be read, so no button will bring this back."
+    st.markdown(f"**{since}{about}.** {way_back}")
 
 
 def _tables(preview: Preview) -> None:

@@ -19,9 +19,12 @@ _CHOSEN = "db"
 """The picker's key, and the name under which its value stands in the page's address."""
 
 
-def signed_in() -> Session:
-    """The session behind this page; where it has ended, say so and stop drawing."""
-    session = accounts.who(session_token())
+def signed_in(*, is_use: bool = True) -> Session:
+    """The session behind this page; where it has ended, say so and stop drawing.
+
+    `is_use` is False for a part of a page that draws itself anew: that keeps no session alive.
+    """
+    session = accounts.who(session_token(), is_use=is_use)
     if session is None:
         st.warning("You are signed out, or were away for too long.")
         st.html('<a href="/login" target="_self">Sign in again</a>')

@@ -35,6 +35,12 @@ def span(length: timedelta) -> str:
     return str(humanize.naturaldelta(length))
 
 
+def span_of_days(seconds: float) -> str:
+    """A length of time to look back on, like "13 days" or "5 hours"."""
+    days = seconds / 86_400
+    return f"{days:,.0f} days" if days >= 2 else span(timedelta(seconds=seconds))
+
+
 def local(moment: datetime | float) -> str:
     """A moment in the time zone of the person's browser, like "Mon 23 Nov 2026, 14:05"."""
     when = moment if isinstance(moment, datetime) else datetime.fromtimestamp(moment, UTC)

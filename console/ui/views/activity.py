@@ -11,7 +11,7 @@ import streamlit as st
 from console.context import console
 from console.ui.parts.errors import guarded
 from console.ui.parts.session import current_target
-from console.ui.parts.words import local
+from console.ui.parts.words import local, plain
 from ops.activity import Entry, Filter, Outcome, choices, count, entries
 from ops.activity.words import sentence, title_of
 
@@ -51,7 +51,7 @@ def draw() -> None:
 def _filter() -> Filter:
     known = choices(console())
     text = st.text_input("Search", placeholder="words that must all be in the line")
-    columns = st.columns(5)
+    columns = st.expander("Choose more narrowly").columns(5)
     days = _PERIODS[columns[0].selectbox("When", list(_PERIODS))]
     who = columns[1].selectbox("Who", ["", *known["who"]], format_func=_or_all)
     what = columns[2].selectbox("What", ["", *known["what"]], format_func=_kind)
@@ -74,26 +74,17 @@ def _outcome(outcome: str) -> str:
 
 
 def _table(found: list[Entry]) -> None:
-    rows = [
-        {
-            "When": local(entry.at),
-            "Who": entry.who,
-            "What": sentence(entry, local),
-            "Outcome": _OUTCOMES[entry.outcome],
-            "More": entry.detail,
-            "From": entry.where,
-            "Job": entry.job or "",
-        }
-        for entry in found
-    ]
-    wide = st.column_config.TextColumn(width="large")
-    st.dataframe(
-        pd.DataFrame(rows),
-        hide_index=True,
-        height="content" if len(rows) <= _SHOWN else "auto",
-        column_config={"What": wide, "More": wide, "Job": None},
-        alt="Who did what, newest first.",
-    )
+    rows = [{"When": plain(local(entry.at)), "What": _what(entry)} for entry in found]
+    st.table(pd.DataFrame(rows), hide_index=True, alt="Who did what, newest first.")
+
+
+def _what(entry: Entry) -> str:
+    """Who did what, from where; a sign where it did not go well, and what else is known."""
+    bad = entry.outcome in (Outcome.FAILED, Outcome.INTERRUPTED)
+    sign = ":material/error: " if bad else ""
+    who, where = plain(entry.who), plain(entry.where)
+    more = f": {plain(entry.detail)}" if entry.detail else ""
+    return f"{sign}**{who}** ({where}) {plain(sentence(entry, local))}{more}"
 
 
 def _export_link(wanted: Filter) -> str:

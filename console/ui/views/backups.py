@@ -25,7 +25,7 @@ _SHOWN = 20
 def draw() -> None:
     """The page."""
     target = current_target()
-    heading("Backups", target)
+    heading("Backups", target, shows_jobs=False)
     _make(target)
     job_panel(target)
     with guarded():

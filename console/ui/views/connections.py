@@ -10,7 +10,11 @@ import streamlit as st
 from console.ui.parts.errors import guarded
 from console.ui.parts.findings import redis_report
 from console.ui.parts.heading import heading
+from console.ui.parts.jobs import job_panel
+from console.ui.parts.queues import draw_queues
 from console.ui.parts.session import current_target
+from console.ui.parts.statements import draw_statements
+from console.ui.parts.trends import draw_connections
 from console.ui.parts.words import count, plain, size, span
 from ops import get_pool_stats, get_server_sessions
 from ops.dialects.base import PoolStats, ServerSessions
@@ -38,6 +42,10 @@ def draw() -> None:
             )
         else:
             _server(sessions)
+            job_panel(target, ("fix",))
+            draw_queues(target, complete=sessions.complete)
+            draw_statements(target)
+            draw_connections(target)
         pool = get_pool_stats(target.engine)
         if pool is not None:
             _pool(pool)

@@ -3,33 +3,39 @@
 from __future__ import annotations
 
 from collections import Counter
+from urllib.parse import quote
 
 import streamlit as st
 
 from console.context import console
+from console.ui.parts.cards import draw_cards
 from console.ui.parts.errors import guarded
 from console.ui.parts.findings import (
+    SIGNS,
     checkup,
-    draw_details,
     draw_finding,
-    draw_words,
     forget_reports,
     is_quiet,
     sign_of,
 )
-from console.ui.parts.fixing import draw_remedies
 from console.ui.parts.heading import heading
 from console.ui.parts.jobs import is_busy, job_panel, start_job
-from console.ui.parts.judging import ask_purpose, draw_thresholds, offer_aside
+from console.ui.parts.judging import ask_purpose, draw_thresholds
 from console.ui.parts.session import current_target
 from console.ui.parts.words import ago, plain
 from ops import dialect_of
 from ops.checks.base import URGENCY, Finding, Level
 from ops.checkup import Checkup
 from ops.health_memory import load_history
+from ops.report import Format
 from ops.target import Target
 
-_ABOUT = {"redis": "Redis", "backups": "Backups"}
+_ABOUT = {"redis": "Redis", "backups": "Backups", "outlook": "Outlook"}
+_FORMATS = {
+    Format.HTML: "Download as a web page",
+    Format.PDF: "Download as a PDF",
+    Format.JSON: "Download as JSON",
+}
 _BOXES = {Level.NOW: st.error, Level.SOON: st.warning, Level.UNKNOWN: st.info}
 
 
@@ -41,8 +47,8 @@ def draw() -> None:
         found = checkup(target)
         _headline(found)
         job_panel(target, ("fix", "check", "backup"))
-        ask_purpose()
         _findings(target, found)
+        ask_purpose()
         _deep(target)
         with st.expander("When something counts as urgent"):
             draw_thresholds(target)
@@ -56,12 +62,15 @@ def _headline(found: Checkup) -> None:
     """The worst finding in words; figures come second."""
     whole = found.whole
     counting = [finding for finding in whole.findings if finding.aside is None]
-    worst = counting[0] if counting else None
-    if worst is None or worst.level in (Level.GOOD, Level.INFO):
-        st.success(f"**{plain(whole.headline)}**", icon=":material/check_circle:")
+    worst = counting[0].level if counting else Level.UNKNOWN
+    icon, _, urgency = SIGNS[worst]
+    if worst in (Level.GOOD, Level.INFO):
+        all_seen = all(finding.looked_at for finding in counting)
+        box, icon = (st.success, SIGNS[Level.GOOD][0]) if all_seen else (st.info, icon)
+        box(f"**{plain(whole.headline)}**", icon=icon)
     else:
-        icon, _, urgency = sign_of(worst)
-        _BOXES[worst.level](f"**{urgency}: {plain(whole.headline)}**", icon=icon)
+        told = whole.headline if worst is Level.UNKNOWN else f"{urgency}: {whole.headline}"
+        _BOXES[worst](f"**{plain(told)}**", icon=icon)
     signs = Counter(sign_of(finding) for finding in sorted(counting, key=_order))
     with st.container(horizontal=True, vertical_alignment="center"):
         st.caption(f"Score {found.score} of 100")
@@ -83,41 +92,18 @@ def _findings(target: Target, found: Checkup) -> None:
     told.sort(key=lambda pair: _order(pair[1]))
     loud = [pair for pair in told if not is_quiet(pair[1]) and pair[1].aside is None]
     aside = [pair for pair in told if pair[1].aside is not None]
-    for about, finding in loud:
-        _draw(target, about, finding)
+    draw_cards(target, loud)
     if not loud:
         st.markdown(":material/check_circle: Nothing here needs you.")
     if aside:
         with st.expander(f"Put aside ({len(aside)})"):
-            for about, finding in aside:
-                _draw(target, about, finding)
-    for group in ("Database", "Backups", "Redis"):
+            draw_cards(target, aside)
+    for group in ("Database", *_ABOUT.values()):
         quiet = [finding for about, finding in told if about == group and is_quiet(finding)]
         if quiet:
             with st.expander(f"{group}: looked at and fine, or good to know ({len(quiet)})"):
                 for finding in quiet:
                     draw_finding(finding)
-
-
-def _draw(target: Target, about: str, finding: Finding) -> None:
-    with st.container(border=True):
-        draw_words(finding, about)
-        if (
-            finding.id.startswith("backups.")
-            and finding.level is Level.NOW
-            and st.button(
-                "Back up now",
-                key=f"backup-{finding.id}",
-                type="primary",
-                icon=":material/archive:",
-                disabled=is_busy(target),
-            )
-        ):
-            start_job("backup", target, {})
-        draw_remedies(target, finding)
-        if finding.looked_at:
-            offer_aside(target, finding)
-        draw_details(finding)
 
 
 def _deep(target: Target) -> None:
@@ -141,6 +127,12 @@ def _deep(target: Target) -> None:
 
 def _reports(target: Target, found: Checkup) -> None:
     st.subheader("A report to hand to someone")
+    links = "".join(
+        f'<a href="/api/reports/{quote(target.name)}/{format.value}" download '
+        f'style="margin-right: 1.5rem">{word}</a>'
+        for format, word in _FORMATS.items()
+    )
+    st.html(links)
     with st.expander("All figures of this report"):
         st.json(found.as_dict(), expanded=1)
 

@@ -5,27 +5,19 @@ from __future__ import annotations
 import streamlit as st
 
 from console.context import console
-from console.ui.parts.charts import size_trend
 from console.ui.parts.errors import guarded
-from console.ui.parts.findings import (
-    SIGNS,
-    database_report,
-    findings_about_backups,
-    redis_report,
-)
+from console.ui.parts.findings import SIGNS, checkup, is_quiet
 from console.ui.parts.heading import heading
 from console.ui.parts.jobs import is_busy, job_panel, start_job
 from console.ui.parts.session import current_target
+from console.ui.parts.trends import draw_outlook
 from console.ui.parts.upcoming import next_backup
 from console.ui.parts.words import ago, count, local, plain, size
 from ops import Catalog, dialect_of
-from ops.checks.base import URGENCY, Level
+from ops.checks.base import Level
 from ops.health import headline
 from ops.recovery import unsettled
-from ops.samples import size_samples, take_sample
 from ops.target import Target
-
-_ENOUGH_FOR_A_TREND = 3
 
 
 def draw() -> None:
@@ -33,7 +25,7 @@ def draw() -> None:
     target = current_target()
     with guarded():
         name = dialect_of(target.engine).database_name(target.engine)
-        heading(name, target)
+        heading(name, target, shows_jobs=False)
         if target.is_demo:
             _explain_demo()
         if unsettled(target, console().folder) and not is_busy(target):
@@ -61,19 +53,15 @@ def _explain_demo() -> None:
 
 def _state(target: Target) -> None:
     """One sentence: the worst finding about the database, Redis and the backups."""
-    found = list(database_report(target.name).findings)
-    redis = redis_report()
-    found += list(redis.findings) if redis else []
-    found += findings_about_backups(target)
-    found.sort(key=lambda finding: URGENCY[finding.level])
-    worst = found[0]
-    if worst.level in (Level.GOOD, Level.INFO):
+    found = checkup(target).whole.findings
+    worst = found[0]  # what was put aside comes last
+    if worst.aside is not None or worst.level in (Level.GOOD, Level.INFO):
         left_out = [finding for finding in found if not finding.looked_at]
         where = " The Health page says how to have it done." if left_out else ""
         box, icon = (st.info, "info") if left_out else (st.success, "check_circle")
         box(f"**{plain(headline(found))}**{where}", icon=f":material/{icon}:")
         return
-    others = sum(1 for f in found[1:] if f.level not in (Level.GOOD, Level.INFO))
+    others = sum(not is_quiet(one) and one.aside is None for one in found[1:])
     icon, _, urgency = SIGNS[worst.level]
     box = {Level.NOW: st.error, Level.SOON: st.warning}.get(worst.level, st.info)
     more = f" And {count(others)} more to look at, on the Health page." if others else ""
@@ -85,8 +73,6 @@ def _state(target: Target) -> None:
 def _figures(target: Target) -> None:
     entries = [e for e in Catalog(console().folder, target.name).entries() if e.manifest]
     newest = entries[0] if entries else None
-    take_sample(console().store, target)
-    samples = size_samples(console().store, target.name)
     facts = dialect_of(target.engine).facts(target.engine)
     left, middle, right = st.columns(3)
     left.metric(
@@ -98,9 +84,7 @@ def _figures(target: Target) -> None:
     middle.metric("Size", size(facts.size_bytes), border=True)
     right.metric("Kept backups", count(len(entries)), border=True)
     st.caption(plain(f"{facts.kind} {facts.server_version} · {facts.place}"))
-    if len(samples) >= _ENOUGH_FOR_A_TREND:
-        st.subheader("Size over time")
-        size_trend(samples)
+    draw_outlook(target)
 
 
 def _back_up(target: Target) -> None:

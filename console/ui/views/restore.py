@@ -30,10 +30,11 @@ _OTHERS = "A backup of another database"
 def draw() -> None:
     """The page."""
     target = current_target()
-    heading("Restore", target)
+    heading("Restore", target, shows_jobs=False)
     st.markdown(
-        "Puts a backup in the place of the database. It is checked first, beside the database "
-        "in use; only then are the two swapped, and you can undo it afterwards."
+        "Puts a backup in the place of the database: all of it, or, if anything is wrong with it, "
+        "nothing. The database as it is now is kept, so that you can undo it afterwards; where "
+        "that is not possible, the page says so before you begin."
     )
     job_panel(target, ("restore", "undo", "compare", "beside"))
     with guarded():

@@ -8,6 +8,7 @@ import streamlit as st
 from console import accounts
 from console.context import console
 from console.ui.parts.errors import guarded
+from console.ui.parts.messages import draw_messages
 from console.ui.parts.session import current_target, noted, session_token
 from console.ui.parts.words import plain
 from ops.settings import Settings, source_of
@@ -18,6 +19,7 @@ def draw() -> None:
     current_target()
     st.title("Settings")
     _databases()
+    draw_messages()
     _values()
     _password()
     st.subheader("Sign out")

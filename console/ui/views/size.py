@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import time
+
 import pandas as pd
 import streamlit as st
 
 from console.context import console
-from console.ui.parts.charts import size_bars, size_trend
+from console.ui.parts.charts import size_bars
 from console.ui.parts.errors import guarded
 from console.ui.parts.heading import heading
 from console.ui.parts.session import current_target
+from console.ui.parts.trends import draw_growth
 from console.ui.parts.words import plain, size
 from ops import dialect_of
 from ops.dialects.base import RelationSize, SizeReport
-from ops.samples import size_samples
+from ops.samples import TABLE_SIZE, changes_of
+from ops.target import Target
+from ops.trends import DAY
 
 _EXACT = "size_exact"
+_GROWTH_DAYS = 30
 
 
 def draw() -> None:
@@ -34,11 +40,8 @@ def draw() -> None:
         if report.relations:
             st.markdown(_in_words(report))
             size_bars(report.relations)
-            _table(report)
-        samples = size_samples(console().store, target.name)
-        if len(samples) > 1:
-            st.subheader("Over time")
-            size_trend(samples)
+            _table(target, report)
+        draw_growth(target)
 
 
 def _totals(report: SizeReport) -> None:
@@ -63,17 +66,21 @@ def _in_words(report: SizeReport) -> str:
     )
 
 
-def _table(report: SizeReport) -> None:
-    frame = pd.DataFrame([_row(relation) for relation in report.relations])
+def _table(target: Target, report: SizeReport) -> None:
+    since = time.time() - _GROWTH_DAYS * DAY
+    grown = changes_of(console().store, target.name, TABLE_SIZE, since)
+    frame = pd.DataFrame([_row(relation, grown) for relation in report.relations])
     st.dataframe(
         frame,
         hide_index=True,
         column_config={"Bytes": st.column_config.NumberColumn("Size", format="bytes")},
-        alt="Every table and index with its size and rows, largest first.",
+        alt="Every table and index with its size, rows and growth, largest first.",
     )
+    if grown:
+        st.caption("The growth of a table is that of its indexes too.")
 
 
-def _row(relation: RelationSize) -> dict[str, object]:
+def _row(relation: RelationSize, grown: dict[str, tuple[float, float]]) -> dict[str, object]:
     rows = "" if relation.rows is None else f"{relation.rows:,}"
     about = "" if relation.rows_exact or not rows else "about "
     return {
@@ -82,7 +89,14 @@ def _row(relation: RelationSize) -> dict[str, object]:
         "Belongs to": relation.table if relation.kind == "index" else "",
         "Bytes": relation.size_bytes,
         "Rows": about + rows,
+        f"Growth in {_GROWTH_DAYS} days": _growth(*grown.get(relation.name, (0.0, 0.0))),
     }
+
+
+def _growth(before: float, now: float) -> str:
+    """By how much it grew, or shrank."""
+    sign = "+" if now > before else "-"
+    return f"{sign}{size(abs(now - before))}" if now != before else ""
 
 
 draw()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Final
@@ -24,11 +25,13 @@ async def activity(request: Request) -> Response:
     left out."""
     asked = request.query_params
     texts = {name: asked.get(name, "") for name in _TEXTS}
-    wanted = Filter(**texts, since=_number(asked.get("since")), until=_number(asked.get("until")))
+    until = _number(asked.get("until")) or time.time()  # this export is not in itself
+    wanted = Filter(**texts, since=_number(asked.get("since")), until=until)
+    told = ", ".join(f"{name}: {text}" for name, text in texts.items() if text)
     who, where = session_of(request).account, address_of(request)
 
     def note() -> None:
-        record(console(), who=who, where=where, what="export", detail=" ".join(texts.values()))
+        record(console(), who=who, where=where, what="export", detail=told)
 
     await to_thread.run_sync(note)
     name = f"activity-{datetime.now(UTC):%Y%m%d-%H%M%S}.csv"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Final
 
 from sqlalchemy import Engine, text
 
@@ -32,12 +31,14 @@ from ops.dialects.postgresql import (
     backup,
     figures,
     inplace,
+    place,
     preflight,
     rows,
     sessions,
     staging,
     stuck,
 )
+from ops.dialects.postgresql import identity as identities
 from ops.dialects.postgresql import swap as swapping
 from ops.dialects.postgresql.connect import (
     CONNECT_ARGS,
@@ -48,8 +49,6 @@ from ops.dialects.postgresql.connect import (
 from ops.journal import Journal
 from ops.progress import Progress
 from ops.target import redact
-
-_THIS_MACHINE: Final = ("", "localhost", "127.0.0.1", "::1")
 
 
 class PostgreSQL(Dialect):
@@ -64,10 +63,7 @@ class PostgreSQL(Dialect):
         return database_of(engine)
 
     def identity(self, engine: Engine) -> str:
-        parameters = connect_parameters(engine)
-        host, port = str(parameters.get("host", "")).lower(), parameters.get("port", 5432)
-        is_here = host in _THIS_MACHINE or host.startswith("/")
-        return f"{'' if is_here else host}:{port}/{self.database_name(engine)}"
+        return identities.identity(engine)
 
     def facts(self, engine: Engine) -> DatabaseFacts:
         query = "SELECT pg_database_size(current_database()), current_setting('server_version')"
@@ -92,6 +88,9 @@ class PostgreSQL(Dialect):
     def sessions(self, engine: Engine) -> ServerSessions | None:
         return figures.sessions(engine)
 
+    def free_disk(self, engine: Engine) -> int | None:
+        return place.free_disk(engine)
+
     def is_at_work(self, engine: Engine) -> bool:
         return sessions.are_at_work(engine)
 
@@ -115,8 +114,8 @@ class PostgreSQL(Dialect):
 
         return open_context(engine, None if staged is None else staged.location, deep=deep)
 
-    def health_details(self, engine: Engine) -> dict[str, object]:
-        return figures.health_details(engine)
+    def health_details(self, context: Context) -> dict[str, object]:
+        return figures.health_details(context.ask)
 
     def backup_notices(self, engine: Engine, workspace: Path) -> list[Notice]:
         return backup.notices(engine, workspace)

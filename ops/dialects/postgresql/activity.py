@@ -97,17 +97,17 @@ def slow_statements(engine: Engine, order: StatementOrder, most: int) -> SlowSta
     """The `most` statements that stand first, with their values left out by the server; or
     what has to be done so that the server collects them."""
     with pooled(engine) as connection:
-        found = dict(connection.exec_driver_sql(_EXTENSION).mappings().one())
+        found = dict(connection.execute(text(_EXTENSION)).mappings().one())
         steps = _steps(found)
         if steps:
             return SlowStatements((), None, found["complete"], steps)
-        view, by = found["view"], _ORDERS[order]
+        view, by = found["view"].replace(":", r"\:"), _ORDERS[order]
         query = text(_STATEMENTS.format(view=view, order=by))
         rows = connection.execute(query, {"most": most}).mappings().all()
         since = _since(connection, view) if found["major"] >= 14 else None
     told = tuple(
         SlowStatement(
-            statement=" ".join(row["query"].split()),
+            statement=without_values(row["query"]),  # ALTER ROLE … PASSWORD keeps its own
             calls=row["calls"],
             total_seconds=row["total_ms"] / 1000,
             mean_seconds=row["mean_ms"] / 1000,
@@ -123,10 +123,11 @@ def _since(connection: Connection, view: str) -> Any:
     """Since when the figures count; the view for it came with version 14's extension, which
     may not have been brought up to date."""
     with connection.begin_nested():
-        exists = connection.execute(text("SELECT to_regclass(:name)"), {"name": f"{view}_info"})
+        name = {"name": f"{view}_info".replace(r"\:", ":")}
+        exists = connection.execute(text("SELECT to_regclass(:name)"), name)
         if exists.scalar() is None:
             return None
-        return connection.exec_driver_sql(_SINCE.format(view=view)).scalar()
+        return connection.execute(text(_SINCE.format(view=view))).scalar()
 
 
 def _steps(found: Mapping[str, Any]) -> tuple[str, ...]:
@@ -142,7 +143,7 @@ def _steps(found: Mapping[str, Any]) -> tuple[str, ...]:
         )
     if not found["loaded"]:
         libraries = [part.strip() for part in (found["libraries"] or "").split(",")]
-        wanted = ", ".join([*filter(None, libraries), "pg_stat_statements"])
+        wanted = ", ".join(f"'{name}'" for name in (*libraries, "pg_stat_statements") if name)
         steps.append(
             "As the server's administrator, have it loaded:\n"
             f"ALTER SYSTEM SET shared_preload_libraries = {wanted};"

@@ -140,6 +140,18 @@ def translated() -> Iterator[None]:
         yield
     except DBAPIError as cause:
         raise in_words(cause) from cause
+    except UnicodeError as cause:
+        raise _unreadable(str(cause)) from cause
+
+
+def _unreadable(detail: str) -> OpsError:
+    return OpsError(
+        "A name in the database, of a table or a column for example, is not written in the "
+        "encoding that the database says it has, so the console cannot read it.",
+        "Ask whoever made it to rename it (ALTER TABLE … RENAME); pg_dump can save the database "
+        "as it is.",
+        detail,
+    )
 
 
 def in_words(cause: DBAPIError) -> OpsError:
@@ -158,6 +170,8 @@ def in_words(cause: DBAPIError) -> OpsError:
             "Stop the programs that use the database, then try again.",
             detail,
         )
+    if code in ("22021", "22P05"):
+        return _unreadable(detail)
     if code in ("53100",):
         return OpsError("The database server's disk is full.", "Make room on it.", detail)
     if isinstance(cause, OperationalError) and not code:

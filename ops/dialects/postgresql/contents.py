@@ -80,7 +80,7 @@ def owner_options(
     missing = sorted(_owners_beside(entries, known) | (_named_roles(manifest) - set(known)))
     if missing:
         note = (
-            f"The backup names users unknown to this server ({', '.join(missing)}). Here "
+            f"The backup names users unknown to this server ({shown(missing)}). Here "
             "everything belongs to the console's user, and grants to others were left out."
         )
         return ["--no-owner", "--no-privileges"], [note]
@@ -88,11 +88,16 @@ def owner_options(
     others = in_place and _owners_beside(entries, list(connection.execute(text(ours)).scalars()))
     if others:
         note = (
-            f"What belonged to {', '.join(sorted(others))} belongs to the console's user here, "
+            f"What belonged to {shown(sorted(others))} belongs to the console's user here, "
             "which may not give anything to others."
         )
         return ["--no-owner"], [note]
     return [], []
+
+
+def shown(names: list[str]) -> str:
+    """Names for people; what is not valid in the dump's encoding shows as question marks."""
+    return ", ".join(names).encode(errors="replace").decode()
 
 
 def _owners_beside(entries: list[str], roles: list[str]) -> set[str]:

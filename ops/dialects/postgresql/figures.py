@@ -7,6 +7,7 @@ from typing import Any, Final
 from sqlalchemy import Engine, text
 from sqlalchemy.pool import QueuePool
 
+from ops.checks.base import Ask
 from ops.dialects.base import (
     LiveRows,
     PoolStats,
@@ -72,25 +73,23 @@ SELECT current_setting('server_version') AS version,
        pg_database_size(current_database()) AS database_bytes,
        pg_postmaster_start_time() AS started_at,
        blks_hit, blks_read, xact_commit, xact_rollback, deadlocks, temp_bytes, stats_reset,
-       counted.*
+       r.dead_rows, r.live_rows_estimate, r.tables, r.indexes, r.index_scans
 FROM pg_stat_database, (
-    SELECT coalesce(sum(pg_stat_get_dead_tuples(c.oid)) FILTER (WHERE is_table), 0)::bigint
-               AS dead_rows,
-           coalesce(sum(pg_stat_get_live_tuples(c.oid)) FILTER (WHERE is_table), 0)::bigint
-               AS live_rows_estimate,
-           count(*) FILTER (WHERE is_table) AS tables,
-           count(*) FILTER (WHERE NOT is_table) AS indexes,
-           coalesce(sum(pg_stat_get_numscans(c.oid)) FILTER (WHERE NOT is_table), 0)::bigint
-               AS index_scans
-    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace,
-         LATERAL (SELECT c.relkind <> 'i') AS kind(is_table)
-    WHERE c.relkind IN ('r', 'm', 'p', 'i')
-      AND n.nspname <> ALL ('{pg_catalog,information_schema}') AND n.nspname !~ '^pg_toast'
-) AS counted
+  SELECT coalesce(sum(pg_stat_get_dead_tuples(c.oid)) FILTER (WHERE is_table), 0)::bigint
+           AS dead_rows,
+         coalesce(sum(pg_stat_get_live_tuples(c.oid)) FILTER (WHERE is_table), 0)::bigint
+           AS live_rows_estimate,
+         count(*) FILTER (WHERE is_table) AS tables,
+         count(*) FILTER (WHERE NOT is_table) AS indexes,
+         coalesce(sum(pg_stat_get_numscans(c.oid)) FILTER (WHERE NOT is_table), 0)::bigint
+           AS index_scans
+  FROM (SELECT c.oid, c.relkind IN ('r', 'm') AS is_table
+        FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE c.relkind IN ('r', 'm', 'i') AND n.nspname !~ '^pg_'
+          AND n.nspname <> 'information_schema') c) r
 WHERE datname = current_database()
 """
-"""The functions behind pg_stat_user_tables and its like, in one pass: asking the views for each
-figure takes four times as long on 5,000 tables."""
+"""The views pg_stat_user_tables and pg_stat_user_indexes take 90 ms each for 5,000 tables."""
 
 
 def sizes(engine: Engine, *, exact: bool) -> SizeReport:
@@ -144,10 +143,9 @@ def sessions(engine: Engine) -> ServerSessions:
     return ServerSessions(limits["used"], limits["available"], groups, limits["complete"])
 
 
-def health_details(engine: Engine) -> dict[str, object]:
+def health_details(ask: Ask) -> dict[str, object]:
     """Figures for a health report: bytes, counts, and times as ISO text."""
-    with pooled(engine) as connection:
-        row = connection.execute(text(_DETAILS)).mappings().one()
+    row = ask(_DETAILS)[0]
     return {k: v.isoformat() if hasattr(v, "isoformat") else v for k, v in row.items()}
 
 

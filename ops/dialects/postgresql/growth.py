@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -39,6 +40,7 @@ WHERE a.datname = :name
 _UNPACKED: Final = 5
 _MOST_UNPACKED: Final = 200
 """Times the dump's size: what is usual, and what only a dump that means harm goes beyond."""
+_BETWEEN_LOOKS_SECONDS: Final = 0.4
 _ALWAYS_ALLOWED: Final = 256 << 20
 """Bytes; an empty database has about eight millions."""
 
@@ -57,8 +59,13 @@ def folder_of(connection: Connection, name: str) -> str | None:
 
 def expected_bytes(manifest: Manifest, dump: Path) -> int:
     """About how large the database will be."""
+    return _told_bytes(manifest) or dump.stat().st_size * _UNPACKED
+
+
+def _told_bytes(manifest: Manifest) -> int:
+    """How large it was, as the manifest says; 0 where it does not."""
     told = manifest.database.details.get("database_bytes") if manifest.database else None
-    return told if isinstance(told, int) and told else dump.stat().st_size * _UNPACKED
+    return told if isinstance(told, int) else 0
 
 
 @dataclass(frozen=True)
@@ -72,10 +79,11 @@ class Limit:
     @classmethod
     def of(cls, connection: Connection, name: str, manifest: Manifest, dump: Path) -> Limit:
         """The limit for the database `name`, which is to be filled from somebody else's dump."""
-        told, possible = expected_bytes(manifest, dump), dump.stat().st_size * _MOST_UNPACKED
+        possible = dump.stat().st_size * _MOST_UNPACKED
+        most = min(_told_bytes(manifest) * 2 or possible, possible)
         folder = folder_of(connection, name)
         least_free = shutil.disk_usage(folder).free // 2 if folder else 0
-        return cls(min(told * 2, possible) + _ALWAYS_ALLOWED, folder, least_free)
+        return cls(most + _ALWAYS_ALLOWED, folder, least_free)
 
     def check(self, size: int) -> None:
         """Raises BadArchive."""
@@ -96,7 +104,8 @@ class Limit:
 
 
 class Growth(Progress):
-    """A progress that looks after the size of a staging database with each report.
+    """A progress that looks after the size of a staging database, twice a second at the most:
+    it is the sum of all files.
 
     `report` raises BadArchive as well, beyond the `limit`.
     """
@@ -106,14 +115,17 @@ class Growth(Progress):
     ) -> None:
         self._watcher, self._name = watcher, name
         self._whole, self._limit = whole, limit
+        self._looked_at = 0.0
         self._lists_temporary = limit and bool(watcher.execute(text(_MAY_LIST)).scalar())
 
     def report(self, done: float, total: float, note: str = "") -> None:
-        self.checked_size()
+        if time.monotonic() - self._looked_at > _BETWEEN_LOOKS_SECONDS:
+            self.checked_size()
         self._whole.report(done, total, note)
 
     def checked_size(self) -> int:
         """Bytes at this moment. Raises BadArchive."""
+        self._looked_at = time.monotonic()
         size = size_of(self._watcher, self._name)
         if self._limit is not None:
             self._limit.check(size + self._temporary())

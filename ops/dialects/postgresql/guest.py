@@ -36,6 +36,7 @@ _MAY_MAKE_LOGINS: Final = (
     "SELECT rolsuper OR rolcreaterole FROM pg_roles WHERE rolname = current_user"
 )
 IS_SUPERUSER: Final = "SELECT rolsuper FROM pg_roles WHERE rolname = current_user"
+_IS_THERE: Final = "SELECT 1 FROM pg_roles WHERE rolname = :name"
 _WHO: Final = "SELECT session_user = :name AND current_user = :name"
 _END_SESSIONS: Final = (
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = :name"
@@ -117,10 +118,20 @@ def hand_over(engine: Engine, staged: str, name: str) -> None:
     from the login. From here on the server's clean-up runs with the rights of the owner."""
     with connected(engine, staged, autocommit=False) as connection:
         connection.execute(text(_END_SESSIONS), {"name": name})
+        run_plain(connection, "SET LOCAL lock_timeout = '10s'")
         owner = quoted(_owner_of(connection, staged))
         run_plain(connection, f"REASSIGN OWNED BY {quoted(name)} TO {owner}")
         run_plain(connection, f"DROP OWNED BY {quoted(name)}")
         connection.commit()
+
+
+def leave(engine: Engine, name: str, database: str | None) -> None:
+    """Drop the login, if it is there; what it has in `database` is given to the owner first."""
+    with maintenance(engine) as connection:
+        is_there = connection.execute(text(_IS_THERE), {"name": name}).first() is not None
+    if is_there and database is not None:
+        hand_over(engine, database, name)
+    drop(engine, name)
 
 
 def drop(engine: Engine, name: str) -> None:

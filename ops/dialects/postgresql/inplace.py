@@ -30,6 +30,7 @@ from ops.dialects.postgresql.contents import (
     for_administrators,
     needs_zstd,
     owner_options,
+    shown,
 )
 from ops.dialects.postgresql.names import oid_of, run_plain
 from ops.dialects.postgresql.sessions import application_of, attended, end_leftovers, repeated
@@ -100,7 +101,7 @@ def stage(
     if unable:
         raise PreflightRefused(
             "The backup holds what only the server's administrator may bring back: "
-            f"{', '.join(unable[:5])}.",
+            f"{shown(unable[:5])}.",
             "Ask whoever runs the server to restore it with pg_restore.",
         )
     journal.advance(Step.STAGING, live=database_of(engine), options=" ".join(options))

@@ -37,6 +37,36 @@ _OWNED: Final = {
 }
 """Catalogue → the columns of owner and schema, and which rows count."""
 
+_HOMELESS: Final = """
+SELECT pg_describe_object('{catalogue}'::regclass, x.oid, 0)
+       || ' of ' || quote_ident(pg_get_userbyid(x.{owner}))
+FROM {catalogue} x JOIN pg_namespace n ON n.oid = x.{schema} AND {own}
+WHERE {counts} AND NOT {extension} AND pg_get_userbyid(x.{owner}) <> current_user
+  AND NOT pg_has_role(x.{owner}, n.nspowner, 'USAGE')
+  AND NOT (n.nspname = 'public' AND current_setting('server_version_num')::int < 150000)
+  AND (pg_has_role(n.nspowner, 'USAGE') OR NOT has_schema_privilege(x.{owner}, n.oid, 'CREATE'))
+LIMIT 20
+"""
+"""What its owner got into a schema by a mere grant. A dump gives an object to its owner before it
+gives the grant, and the owner must then be allowed to create there (manual, ALTER TABLE)."""
+
+_GRANTED: Final = {
+    "pg_namespace": ("nspowner", "oid", "nspacl"),
+    "pg_class": ("relowner", "relnamespace", "relacl"),
+    "pg_proc": ("proowner", "pronamespace", "proacl"),
+    "pg_type": ("typowner", "typnamespace", "typacl"),
+    "pg_largeobject_metadata": ("lomowner", "", "lomacl"),
+    "pg_foreign_server": ("srvowner", "", "srvacl"),
+}
+"""Catalogue → the columns of owner, schema and grants."""
+
+_GRANTED_COLUMNS: Final = f"""
+SELECT pg_describe_object('pg_class'::regclass, x.oid, c.attnum)
+FROM pg_class x JOIN pg_namespace n ON n.oid = x.relnamespace AND {OWN_SCHEMA}
+JOIN pg_attribute c ON c.attrelid = x.oid
+WHERE EXISTS (SELECT 1 FROM aclexplode(c.attacl) a WHERE a.grantor <> x.relowner) LIMIT 20
+"""
+
 _FOR_ADMINISTRATORS: Final = f"""
 SELECT format('event trigger %I', evtname) FROM pg_event_trigger x
 WHERE NOT {OF_EXTENSION.format(catalogue="pg_event_trigger", oid="x.oid")}
@@ -128,23 +158,7 @@ def _announced(connection: Connection, role: str) -> Notice:
 
 
 def _obstacles(connection: Connection, manifest: Manifest) -> Iterator[Notice]:
-    others = [line for query in _of_others() for line in connection.execute(text(query)).scalars()]
-    if others:
-        yield Notice(
-            NoticeLevel.REFUSE,
-            f"The database holds what belongs to other users ({listed(others)}), which the "
-            "console's user may not replace.",
-            "As the server's administrator, give it to the console's user, or make the "
-            "console's user a member of those users.",
-        )
-    unable = list(connection.execute(text(_FOR_ADMINISTRATORS)).scalars())
-    if unable:
-        yield Notice(
-            NoticeLevel.REFUSE,
-            "The database holds what only the server's administrator may make "
-            f"({listed(unable)}); after it was replaced, nobody else could bring it back.",
-            "Ask whoever runs the server to restore the backup with pg_restore.",
-        )
+    yield from _not_brought_back(connection)
     wanted = str(manifest.database.details.get("extensions", "")) if manifest.database else ""
     missing = list(connection.execute(text(_MISSING_EXTENSIONS), {"wanted": wanted}).scalars())
     if missing:
@@ -165,6 +179,47 @@ def _obstacles(connection: Connection, manifest: Manifest) -> Iterator[Notice]:
         )
 
 
+def _not_brought_back(connection: Connection) -> Iterator[Notice]:
+    """What the console's user may not remove, or could not bring back by the undo."""
+    found = {
+        kind: [line for query in queries for line in connection.execute(text(query)).scalars()]
+        for kind, queries in _QUERIES.items()
+    }
+    if found["others"]:
+        yield Notice(
+            NoticeLevel.REFUSE,
+            f"The database holds what belongs to other users ({listed(found['others'])}), which "
+            "the console's user may not replace.",
+            "As the server's administrator, give it to the console's user, or make the "
+            "console's user a member of those users.",
+        )
+    if found["homeless"]:
+        yield Notice(
+            NoticeLevel.REFUSE,
+            f"Some things in the database belong to users who may not create in the schema of "
+            f"another where they lie ({listed(found['homeless'])}). The console's user could not "
+            "give them back to their owners, so the restore could not be undone.",
+            "As the server's administrator, give them to the owner of their schema or to the "
+            "console's user (ALTER … OWNER TO …).",
+        )
+    if found["passed on"]:
+        yield Notice(
+            NoticeLevel.REFUSE,
+            "Rights were passed on by users who do not own what they are about "
+            f"({listed(found['passed on'])}). Only the server's administrator could give them "
+            "like that again, so the restore could not be undone.",
+            "Take these rights back (REVOKE … CASCADE), and let the owner grant them directly.",
+        )
+    if found["administrators"]:
+        yield Notice(
+            NoticeLevel.REFUSE,
+            "The database holds what only the server's administrator may make "
+            f"({listed(found['administrators'])}); after it was replaced, nobody else could bring "
+            "it back.",
+            "Ask whoever runs the server to restore the backup with pg_restore.",
+        )
+
+
 def _of_others() -> Iterator[str]:
     """A query for each catalogue: what is owned by roles whose rights we do not have."""
     for catalogue, (owner, schema, counts) in _OWNED.items():
@@ -175,6 +230,40 @@ def _of_others() -> Iterator[str]:
             f"WHERE {counts} AND NOT pg_has_role(x.{owner}, 'USAGE') "
             f"AND NOT {OF_EXTENSION.format(catalogue=catalogue, oid='x.oid')} LIMIT 20"
         )
+
+
+def _homeless() -> Iterator[str]:
+    for catalogue, (owner, schema, counts) in _OWNED.items():
+        if schema and catalogue != "pg_namespace":
+            extension = OF_EXTENSION.format(catalogue=catalogue, oid="x.oid")
+            yield _HOMELESS.format(
+                catalogue=catalogue,
+                owner=owner,
+                schema=schema,
+                counts=counts,
+                own=OWN_SCHEMA,
+                extension=extension,
+            )
+
+
+def _passed_on() -> Iterator[str]:
+    for catalogue, (owner, schema, grants) in _GRANTED.items():
+        own = f"JOIN pg_namespace n ON n.oid = x.{schema} AND {OWN_SCHEMA}" if schema else ""
+        yield (
+            f"SELECT pg_describe_object('{catalogue}'::regclass, x.oid, 0) "  # nosec B608
+            f"FROM {catalogue} x {own} WHERE EXISTS (SELECT 1 FROM aclexplode(x.{grants}) a "
+            f"WHERE a.grantor <> x.{owner}) "
+            f"AND NOT {OF_EXTENSION.format(catalogue=catalogue, oid='x.oid')} LIMIT 20"
+        )
+    yield _GRANTED_COLUMNS
+
+
+_QUERIES: Final = {
+    "others": tuple(_of_others()),
+    "homeless": tuple(_homeless()),
+    "passed on": tuple(_passed_on()),
+    "administrators": (_FOR_ADMINISTRATORS,),
+}
 
 
 def _locks_needed(relations: int, slots: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from secrets import token_hex
 from typing import Final
@@ -11,6 +12,8 @@ from sqlalchemy import Connection, text
 NAME_LIMIT: Final = 63
 """Bytes; PostgreSQL cuts longer names silently (NAMEDATALEN - 1)."""
 
+
+_OURS: Final = re.compile(r"__(restore|before|undone)_\d{8}_\d{6}_[0-9a-f]{4}$")
 
 PLAIN: Final = {"no_parameters": True}
 """For one statement: run it as it stands, without placeholders. Never set it on a connection,
@@ -23,6 +26,11 @@ def beside(live: str, role: str) -> str:
     suffix = f"__{role}_{stamp}_{token_hex(2)}"
     room = NAME_LIMIT - len(suffix)
     return live.encode()[:room].decode(errors="ignore") + suffix
+
+
+def is_ours(name: str) -> bool:
+    """Whether it is a name that `beside` gives, which nobody else's database has."""
+    return bool(_OURS.search(name))
 
 
 def quoted(name: str) -> str:

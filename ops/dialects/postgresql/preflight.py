@@ -159,7 +159,7 @@ _NOT_OPENED = {
     "compare": (
         "A backup that this console did not make is not compared row by row: reading it could run "
         "commands of somebody else's with the rights of the console's user.",
-        "The table above says what is known without reading it.",
+        "The numbers of rows on the Restore page are known without reading it.",
     ),
     "beside": (
         "A backup that this console did not make is not kept beside the database: the server's "

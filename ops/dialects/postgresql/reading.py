@@ -7,7 +7,6 @@ secrets, and only so much memory and time.
 from __future__ import annotations
 
 import resource
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -26,9 +25,7 @@ _BYTES_A_SECOND: Final = 1 << 20
 
 
 def limits_for(dump: Path) -> Limits:
-    """What reading `dump` once may take; nothing is limited but on Linux."""
-    if sys.platform != "linux":
-        return {}
+    """What reading `dump` once may take."""
     return {
         **memory_limit(),
         resource.RLIMIT_CPU: seconds_for(dump),
@@ -39,7 +36,7 @@ def limits_for(dump: Path) -> Limits:
 def memory_limit() -> Limits:
     """What giving a dump to a server may take: the server has the rest of the work, and whoever
     watches it."""
-    return {resource.RLIMIT_AS: _MEMORY, resource.RLIMIT_CORE: 0} if sys.platform == "linux" else {}
+    return {resource.RLIMIT_AS: _MEMORY, resource.RLIMIT_CORE: 0}
 
 
 def seconds_for(dump: Path) -> int:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, text
 
@@ -13,6 +14,7 @@ from ops.dialects.base import Replacement, RowSource, TableShape
 from ops.dialects.postgresql.checksums import fix_settings
 from ops.dialects.postgresql.connect import connected, translated
 from ops.dialects.postgresql.names import quoted
+from ops.dialects.postgresql.sessions import attended
 from ops.errors import PreflightRefused
 
 COUNTED_TABLES: Final = """
@@ -50,9 +52,15 @@ class _Rows(RowSource):
     ) -> Iterator[tuple[int, int]]:
         # The table's name comes quoted from the catalogue.
         query = f"SELECT {_mark(key)}, {_mark(columns)} FROM {table} ORDER BY 1, 2"  # nosec B608
-        with translated():
+
+        def begin() -> tuple[Any, Any]:
             found = self._connection.exec_driver_sql(query, execution_options=_STREAMED)
-            yield from ((row_key, row) for row_key, row in found)
+            return found, found.fetchone()  # by then the server has put all in order
+
+        with translated():
+            found, first = attended(self._connection, begin, self.watch)
+            rows = chain(() if first is None else (first,), found)
+            yield from ((row_key, row) for row_key, row in rows)
 
 
 def _mark(columns: tuple[str, ...]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -25,7 +24,7 @@ from ops.dialects.postgresql.contents import (
     owner_options,
 )
 from ops.dialects.postgresql.growth import Growth, Limit, expected_bytes
-from ops.dialects.postgresql.names import beside, oid_of, quoted, run_plain
+from ops.dialects.postgresql.names import beside, is_ours, oid_of, quoted, run_plain
 from ops.dialects.postgresql.reading import memory_limit, read_through, unreadable
 from ops.dialects.postgresql.sessions import application_of, attended
 from ops.dialects.postgresql.tools import ClientTools, tools_for, tools_that_read
@@ -231,7 +230,7 @@ def drop_staged(engine: Engine, journal: Journal) -> None:
 
 def drop(engine: Engine, name: str) -> None:
     """Drop a staging database or an undo point, never anything else."""
-    if not re.search(r"__(restore|before|undone)_\d{8}_\d{6}_[0-9a-f]{4}$", name):
+    if not is_ours(name):
         raise ValueError(f"{name!r} is not a database that a restore made")
     with maintenance(engine) as connection:
         if oid_of(connection, name) is not None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 
 from sqlalchemy import Engine
@@ -49,7 +51,7 @@ class SQLite(Dialect):
 
     def facts(self, engine: Engine) -> DatabaseFacts:
         path = file_of(engine)
-        figures.health_details(path)  # raises in words where the file does not open
+        figures.open_once(path)
         size = backup.total_bytes(path)
         return DatabaseFacts(path.stem, self.title, sqlite3.sqlite_version, str(path), size)
 
@@ -64,6 +66,9 @@ class SQLite(Dialect):
 
     def sessions(self, engine: Engine) -> ServerSessions | None:
         return None  # there is no server that could know
+
+    def free_disk(self, engine: Engine) -> int | None:
+        return shutil.disk_usage(file_of(engine).parent).free
 
     def waits(self, engine: Engine) -> tuple[WaitingSession, ...] | None:
         return None
@@ -85,8 +90,10 @@ class SQLite(Dialect):
 
         return open_context(engine, None if staged is None else Path(staged.location), deep=deep)
 
-    def health_details(self, engine: Engine) -> dict[str, object]:
-        return figures.health_details(file_of(engine))
+    def health_details(self, context: Context) -> dict[str, object]:
+        from ops.checks.sqlite import details
+
+        return details(context)
 
     def backup_notices(self, engine: Engine, workspace: Path) -> list[Notice]:
         return backup.notices(file_of(engine), workspace)
@@ -103,8 +110,8 @@ class SQLite(Dialect):
         return backup.dump(file_of(engine), workspace, sink, progress, checksums=checksums)
 
     def check_dump(self, dump: Path, manifest: Manifest, progress: Progress) -> None:
-        progress.report(0, 1, "Checking the database inside the backup")
-        inspect("check", dump)
+        note = "Checking the database inside the backup"
+        inspect("check", dump, watch=partial(progress.report, 0, 1, note))
 
     def restore_notices(
         self, engine: Engine, manifest: Manifest, workspace: Path, *, foreign: bool
@@ -124,15 +131,15 @@ class SQLite(Dialect):
         *,
         foreign: bool,
     ) -> Replacement:
-        progress.report(0, 1, "Checking the database inside the backup")
-        return restore.stage(file_of(engine), dump)
+        checksums = manifest.has_checksums
+        return restore.stage(file_of(engine), dump, progress, checksums=checksums)
 
     def count_rows(
         self, engine: Engine, staged: Replacement, *, checksums: bool = False
     ) -> tuple[TableRows, ...]:
-        verb = "checksums" if checksums else "count"
-        counted = inspect(verb, Path(staged.location))["tables"]
-        return tuple(TableRows(name=name, rows=rows, checksum=sum_) for name, rows, sum_ in counted)
+        if staged.tables is not None:
+            return staged.tables  # counted while it was staged, where it could be stopped
+        return restore.count_rows(Path(staged.location), checksums=checksums)
 
     def open_rows(
         self, engine: Engine, staged: Replacement | None

@@ -10,7 +10,7 @@ from typing import Final
 
 from ops.archive.manifest import TableRows
 from ops.dialects.base import Notice, NoticeLevel, Sink, Snapshot, with_columns
-from ops.dialects.sqlite.connect import SIDE_FILES, bytes_of, reading, translated, writing
+from ops.dialects.sqlite.connect import SIDE_FILES, bytes_of, heeding, reading, translated, writing
 from ops.dialects.sqlite.rows import as_shapes
 from ops.dialects.sqlite.stream import bytes_of_file, held_still, size_of
 from ops.dialects.sqlite.wary import count_tables, shapes
@@ -84,7 +84,7 @@ def _copied(
     anew at every foreign write and did not finish in 40 s under two writers.
     """
     into, copied = workspace / "copy.db", progress.within(0, 0.2)
-    with reading(path, timeout=_PATIENCE_SECONDS) as source, writing(into, create=True) as copy:
+    with reading(path, timeout=_PATIENCE_SECONDS) as source, writing(into) as copy:
         _make_quick(copy)
         source.execute("BEGIN")
         source.execute("SELECT count(*) FROM sqlite_schema").fetchone()
@@ -116,7 +116,7 @@ def _snapshot(
 ) -> Snapshot:
     """What is known of the database that `connection` sees."""
     tables = _counted(connection, checksums, progress)
-    tables = with_columns(tables, as_shapes(shapes(connection)))
+    tables = with_columns(tables, as_shapes(shapes(connection, to_show=True)))
     version = sqlite3.sqlite_version
     return Snapshot(taken_at, tables, version, f"SQLite {version}", details)
 
@@ -124,12 +124,12 @@ def _snapshot(
 def _counted(
     connection: sqlite3.Connection, checksums: bool, progress: Progress
 ) -> tuple[TableRows, ...]:
-    """As the limited process counts them; reports, and can be cancelled, after each table."""
-    found: list[TableRows] = []
-    for name, rows, checksum in count_tables(connection, checksums=checksums):
-        progress.report(0, 1, f"Counting rows: {name}")
-        found.append(TableRows(name=name, rows=rows, checksum=checksum))
-    return tuple(found)
+    """As the limited process counts them; can be stopped in the middle of a table."""
+    with heeding(connection, lambda: progress.report(0, 1, "Counting rows")):
+        return tuple(
+            TableRows(name=name, rows=rows, checksum=checksum)
+            for name, rows, checksum in count_tables(connection, checksums=checksums)
+        )
 
 
 def _make_quick(copy: sqlite3.Connection) -> None:
@@ -140,7 +140,7 @@ def _make_quick(copy: sqlite3.Connection) -> None:
 
 def copy_file(source_path: Path, into: Path) -> None:
     """A plain snapshot copy without a report, for the safety copy under a lock."""
-    with reading(source_path) as source, writing(into, create=True) as copy, translated(into):
+    with reading(source_path) as source, writing(into) as copy, translated(into):
         _make_quick(copy)
         source.backup(copy, pages=-1)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -14,6 +15,7 @@ from sqlalchemy import Engine
 from ops.errors import Busy, OpsError, Refused, Unavailable
 
 SIDE_FILES = ("-wal", "-shm", "-journal")
+_WATCH_SECONDS = 0.5
 
 
 def file_of(engine: Engine) -> Path:
@@ -55,10 +57,8 @@ def reading(
 
 
 @contextmanager
-def writing(
-    path: Path, *, timeout: float = 5, create: bool = False
-) -> Iterator[sqlite3.Connection]:
-    """A connection of its own that may write `path`, errors translated; only where asked, it
+def writing(path: Path, *, timeout: float = 5, create: bool = True) -> Iterator[sqlite3.Connection]:
+    """A connection of its own that may write `path`, errors translated; unless told otherwise, it
     makes a file that is not there."""
     flags = "mode=rwc" if create else "mode=rw"
     with translated(path), closing(_open(f"{path.as_uri()}?{flags}", timeout)) as connection:
@@ -71,17 +71,53 @@ def _open(uri: str, timeout: float) -> sqlite3.Connection:
 
 
 @contextmanager
+def heeding(connection: sqlite3.Connection, report: Callable[[], None]) -> Iterator[None]:
+    """Call `report` twice a second while the block's queries run; what it raises, such as
+    Cancelled, breaks them off and is raised here.
+
+    From another thread, since some queries are one long step: counting a table, or SQLite's own
+    check. Those heed nothing but an interrupt.
+    """
+    ended, stops = threading.Event(), list[BaseException]()
+
+    def watch() -> None:
+        while not ended.wait(_WATCH_SECONDS):
+            try:
+                report()
+            except BaseException as stop:
+                stops.append(stop)
+                break
+        while not ended.wait(0.05):
+            connection.interrupt()
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    except sqlite3.OperationalError:
+        if not stops:
+            raise
+    finally:
+        ended.set()
+        watcher.join()
+    if stops:
+        raise stops[0]
+
+
+@contextmanager
 def translated(path: Path) -> Iterator[None]:
     """Turn sqlite3's errors about `path` into errors for people."""
     try:
         yield
     except sqlite3.Error as cause:
-        raise _in_words(path, cause) from cause
+        code = getattr(cause, "sqlite_errorcode", None) or 0
+        raise in_words(path, code, f"{type(cause).__name__}: {cause}") from cause
 
 
-def _in_words(path: Path, cause: sqlite3.Error) -> OpsError:
-    code = (getattr(cause, "sqlite_errorcode", None) or 0) & 0xFF
-    detail = f"{type(cause).__name__}: {cause} ({path})"
+def in_words(path: Path, code: int, problem: str) -> OpsError:
+    """The error for people about what SQLite said of the database in use at `path`; `code` is its
+    result code, 0 where there is none."""
+    code, detail = code & 0xFF, f"{problem} ({path})"
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return Busy(
             f"Another program is holding the database {path.name}.",
@@ -100,11 +136,17 @@ def _in_words(path: Path, cause: sqlite3.Error) -> OpsError:
             "Make room on the disk, then try again.",
             detail,
         )
-    if "decode to UTF-8" in str(cause):
+    if code == sqlite3.SQLITE_INTERRUPT:
         return Unavailable(
-            f"The database {path.name} has a table whose name is not valid text (UTF-8), so it "
-            "cannot be asked for its rows. The data itself is not affected.",
-            "Ask whoever makes the app to rename that table, then try again.",
+            f"Reading the database {path.name} took longer than the limit.",
+            "Try again when the database is less busy.",
+            detail,
+        )
+    if "decode to UTF-8" in problem:
+        return Unavailable(
+            f"The database {path.name} has a table or a column whose name is not valid text "
+            "(UTF-8), so it cannot be asked for its rows. The data itself is not affected.",
+            "Ask whoever makes the app to rename it, then try again.",
             detail,
         )
     return cannot_open(path, detail)

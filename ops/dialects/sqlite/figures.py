@@ -9,7 +9,7 @@ from typing import Final
 
 from ops.dialects.base import LiveRows, RelationSize, SizeReport
 from ops.dialects.sqlite.backup import total_bytes
-from ops.dialects.sqlite.connect import SIDE_FILES, bytes_of, reading
+from ops.dialects.sqlite.connect import reading
 from ops.dialects.sqlite.wary import count_rows, quoted, shapes
 
 READ_WHOLE_LIMIT: Final = 128 << 20
@@ -29,7 +29,7 @@ def live_rows(path: Path) -> tuple[LiveRows, ...]:
     with reading(path) as connection:
         return tuple(
             replace(_rows(connection, name, small), columns=tuple(shape["columns"]))
-            for name, shape in shapes(connection).items()
+            for name, shape in shapes(connection, to_show=True).items()
         )
 
 
@@ -73,16 +73,10 @@ def _relation(row: tuple[str, str, str, int], rows: dict[str, LiveRows]) -> Rela
     )
 
 
-def health_details(path: Path) -> dict[str, object]:
-    """Figures for a health report; sizes in bytes."""
+def open_once(path: Path) -> None:
+    """Raise in words where the file does not open."""
     with reading(path) as connection:
-        names = ("page_size", "page_count", "freelist_count", "journal_mode", "user_version")
-        details: dict[str, object] = {name: _value(connection, name) for name in names}
-    for end in SIDE_FILES:
-        details[f"file{end}_bytes"] = bytes_of(path.with_name(path.name + end))
-    details["file_bytes"] = path.stat().st_size
-    details["sqlite_version"] = sqlite3.sqlite_version
-    return details
+        _value(connection, "page_count")
 
 
 def _value(connection: sqlite3.Connection, pragma: str) -> int:

@@ -4,46 +4,79 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
+import sqlite3
 import sys
+import tempfile
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from ops.dialects.sqlite import wary
-from ops.errors import BadArchive
+from ops.dialects.sqlite.connect import in_words
+from ops.errors import BadArchive, OpsError, ToolFailed
+from ops.programs import run
+
+_OF_THIS_MACHINE = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
+_CUT_OFF = sqlite3.SQLITE_IOERR_SHORT_READ
 
 
-def inspect(verb: str, path: Path, *arguments: str) -> dict[str, Any]:
-    """The answer of one verb of `wary` about `path`.
+def inspect(
+    verb: str, path: Path, *arguments: str, watch: Callable[[], None] = lambda: None
+) -> dict[str, Any]:
+    """The answer of one verb of `wary` about `path`. What `watch` raises, such as Cancelled, ends
+    it within a second.
 
     Raises:
         BadArchive: not a sound SQLite database, or it ran into a limit.
+        ToolFailed: it could not be started.
+        OpsError: the disk is full or does not answer.
     """
-    command = [sys.executable, "-I", str(wary.__file__), verb, str(path), *arguments]
-    limit = wary.deadline_seconds(path) + 30
-    try:
-        done = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            timeout=limit,
-            check=False,
-            env=bare_environment(),
-        )
-    except subprocess.TimeoutExpired:
-        raise refusal("it took longer than the limit") from None
-    if done.returncode != 0:
-        raise refusal(done.stderr.strip()[-500:] or f"exit status {done.returncode}")
-    answer: dict[str, Any] = json.loads(done.stdout)
+    ends = time.monotonic() + wary.deadline_seconds(path) + 30
+
+    def look() -> None:
+        watch()
+        if time.monotonic() > ends:
+            raise refusal("it took longer than the limit")
+
+    with tempfile.TemporaryFile() as output:
+        try:
+            run(
+                wary_command(verb, path, *arguments),
+                env=bare_environment(),
+                watch=look,
+                output=output,
+            )
+        except ToolFailed as failed:
+            if failed.__cause__ is not None:
+                raise
+            raise refusal(failed.detail) from None
+        output.seek(0)
+        answer: dict[str, Any] = json.load(output)
     if "problem" in answer:
-        raise refusal(answer["problem"])
+        raise fault_of(path, answer)
     return answer
+
+
+def wary_command(verb: str, path: Path, *arguments: str) -> list[str | Path]:
+    """How `wary.py` is started."""
+    return [sys.executable, "-I", str(wary.__file__), verb, path, *arguments]
 
 
 def bare_environment() -> dict[str, str]:
     """An environment without the console's secrets."""
     needed = ("PATH", "LD_LIBRARY_PATH", "TMPDIR", "SYSTEMROOT")
     return {name: os.environ[name] for name in needed if name in os.environ}
+
+
+def fault_of(path: Path, answer: dict[str, Any]) -> OpsError:
+    """The error for a problem that `wary` tells of a file from an archive."""
+    code = answer.get("code", 0)
+    if code & 0xFF in _OF_THIS_MACHINE and code != _CUT_OFF:
+        return in_words(path, code, answer["problem"])
+    if "decode to UTF-8" in answer["problem"]:
+        return in_words(path, 0, answer["problem"])
+    return refusal(answer["problem"])
 
 
 def refusal(detail: str) -> BadArchive:

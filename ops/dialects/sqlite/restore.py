@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Final
 
-from ops.archive.manifest import Manifest
+from ops.archive.manifest import Manifest, TableRows
 from ops.datafolder import replace_durably
 from ops.dialects.base import Notice, NoticeLevel, Replacement
 from ops.dialects.sqlite.backup import total_bytes
@@ -15,6 +19,7 @@ from ops.dialects.sqlite.connect import cannot_open, reading
 from ops.dialects.sqlite.inspect import inspect
 from ops.errors import Unavailable
 from ops.journal import Journal, Step
+from ops.progress import Progress
 
 BUSY_DEADLINE_SECONDS: Final = 60
 _PATIENCE_BYTES: Final = 300 << 20
@@ -77,9 +82,11 @@ def is_damaged(path: Path) -> bool:
     return False
 
 
-def stage(path: Path, dump: Path) -> Replacement:
-    """Check the unpacked file in a limited process and fit it to the live one."""
-    page_size = inspect("check", dump)["page_size"]
+def stage(path: Path, dump: Path, progress: Progress, *, checksums: bool) -> Replacement:
+    """Check the unpacked file in a limited process, fit it to the live one, and count it."""
+    check, count = progress.within(0, 0.5), progress.within(0.5, 1)
+    watch = partial(check.report, 0, 1, "Checking the database inside the backup")
+    page_size = inspect("check", dump, watch=watch)["page_size"]
     notes: tuple[str, ...] = ()
     if not is_damaged(path):
         with reading(path, timeout=BUSY_DEADLINE_SECONDS) as live:
@@ -87,12 +94,22 @@ def stage(path: Path, dump: Path) -> Replacement:
             live_page_size = live.execute("PRAGMA page_size").fetchone()[0]
         if mode == "wal" and live_page_size != page_size:
             # SQLite cannot change the page size of a database in WAL mode while writing it.
-            inspect("resize", dump, str(live_page_size))
+            inspect("resize", dump, str(live_page_size), watch=watch)
             notes = (
                 "The backup was rewritten with the live database's page size; "
                 "row numbers that no table declares may differ.",
             )
-    return Replacement(str(dump), dump.stat().st_size, notes=notes)
+    tables = count_rows(dump, partial(count.report, 0, 1, "Counting rows"), checksums=checksums)
+    return Replacement(str(dump), dump.stat().st_size, notes=notes, tables=tables)
+
+
+def count_rows(
+    file: Path, watch: Callable[[], None] = lambda: None, *, checksums: bool
+) -> tuple[TableRows, ...]:
+    """The exact rows of every table of a file that nobody writes, in a limited process."""
+    verb = "checksums" if checksums else "count"
+    counted = inspect(verb, file, watch=watch)["tables"]
+    return tuple(TableRows(name=name, rows=rows, checksum=sum_) for name, rows, sum_ in counted)
 
 
 def keep_beside(live: Path, staged: Replacement, journal: Journal) -> Replacement:
@@ -100,7 +117,21 @@ def keep_beside(live: Path, staged: Replacement, journal: Journal) -> Replacemen
     kept = live.with_name(f"{live.stem}__look_{journal.id}{live.suffix or '.db'}")
     draft = kept.with_name(kept.name + ".part")
     journal.advance(Step.VERIFIED, beside=str(kept), beside_draft=str(draft))
-    shutil.copyfile(staged.location, draft)
-    draft.chmod(0o600)
-    replace_durably(draft, kept)
+    try:
+        shutil.copyfile(staged.location, draft)
+        _open_like(live, draft)
+        replace_durably(draft, kept)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
     return Replacement(str(kept), kept.stat().st_size)
+
+
+def _open_like(live: Path, file: Path) -> None:
+    """Whoever may read the live file may look at this one; others not."""
+    file.chmod(0o600)
+    with suppress(FileNotFoundError):
+        told = live.stat()
+        with suppress(PermissionError):  # only root may give a file away
+            os.chown(file, told.st_uid, told.st_gid)
+        file.chmod(told.st_mode & 0o666)

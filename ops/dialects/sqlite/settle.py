@@ -93,7 +93,7 @@ def _cookie_of(path: Path) -> int:
     if path.parent.is_dir() and not path.exists():
         raise lost
     try:
-        with writing(path, timeout=restore.BUSY_DEADLINE_SECONDS) as live:
+        with writing(path, timeout=restore.BUSY_DEADLINE_SECONDS, create=False) as live:
             return int(live.execute("PRAGMA schema_version").fetchone()[0])
     except Unavailable as error:
         # The subclass OperationalError tells of locks and rights, not of damage.
@@ -129,7 +129,7 @@ def _origin_of(path: Path, journal: Journal, is_next: bool) -> str:
 
 def _merge_side_file(path: Path) -> None:
     """Move what lies in the WAL into the file, as far as readers allow."""
-    with writing(path, timeout=restore.BUSY_DEADLINE_SECONDS) as live:
+    with writing(path, timeout=restore.BUSY_DEADLINE_SECONDS, create=False) as live:
         busy, pages, moved = live.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
     if busy or pages != moved:
         raise Busy(

@@ -53,7 +53,7 @@ def held_still(path: Path) -> Iterator[sqlite3.Connection | None]:
 
     It is opened for writing, because only such a connection may make a checkpoint.
     """
-    with writing(path, timeout=30) as connection:
+    with writing(path, timeout=30, create=False) as connection:
         yield connection if _stands_still(connection) else None
 
 

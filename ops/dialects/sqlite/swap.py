@@ -18,8 +18,9 @@ from ops.datafolder import replace_durably
 from ops.dialects.base import Replacement
 from ops.dialects.sqlite import restore
 from ops.dialects.sqlite.backup import copy_file
-from ops.dialects.sqlite.connect import SIDE_FILES, reading, writing
-from ops.errors import Busy, NeedsHuman, OpsError, Refused, ToolFailed
+from ops.dialects.sqlite.connect import SIDE_FILES, heeding, reading, writing
+from ops.dialects.sqlite.wary import look_at_live
+from ops.errors import Busy, Cancelled, NeedsHuman, OpsError, Refused, ToolFailed
 from ops.journal import Journal, Step
 from ops.programs import run
 from ops.progress import Progress
@@ -97,17 +98,22 @@ def _fits(source: Path, mode: str) -> bool:
     return pages >= _FEWEST_PAGES and versions == _HEADER_VERSIONS.get(mode, _ROLLBACK)
 
 
-def _look_over(live: sqlite3.Connection) -> str:
-    """SQLite's quick check of what is now live, without its rules: a CHECK from outside
-    could be made to run for ever, and a row that breaks one is no damage."""
+def _look_over(live: sqlite3.Connection, progress: Progress) -> str:
+    """SQLite's own check of what is now live. It is in place already, so a stop, or a limit of
+    time, ends the look and nothing else: the same pages passed the check before the swap."""
     ends = time.monotonic() + _LOOK_SECONDS
-    live.execute("PRAGMA ignore_check_constraints=ON")
+
+    def watch() -> None:
+        progress.report(1, 1, "Checking the database in use")
+        if time.monotonic() > ends:
+            raise TimeoutError
+
     live.execute("PRAGMA trusted_schema=OFF")
-    live.set_progress_handler(lambda: time.monotonic() > ends, 10_000)
     try:
-        return str(live.execute("PRAGMA quick_check(1)").fetchone()[0])
-    except sqlite3.OperationalError:
-        return _NOT_LOOKED  # busy or too slow; the same pages passed it before the swap
+        with heeding(live, watch):
+            return look_at_live(live)[0]
+    except (Cancelled, TimeoutError, sqlite3.OperationalError):
+        return _NOT_LOOKED
 
 
 def _pad(source: Path) -> None:
@@ -148,7 +154,7 @@ class _Writer:
         patience = restore.BUSY_DEADLINE_SECONDS
         with (
             reading(self._source, frozen=True) as source,
-            writing(self._live, timeout=patience) as live,
+            writing(self._live, timeout=patience, create=False) as live,
         ):
             live.execute("PRAGMA synchronous=FULL")
             live.execute("PRAGMA cache_size=-16384")
@@ -159,7 +165,7 @@ class _Writer:
             source.backup(live, pages=step, progress=self._step, sleep=0.01)
             live.execute(f"PRAGMA busy_timeout={patience * 1000}")
             live.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            found = _look_over(live)
+            found = _look_over(live, self._progress)
         if found not in ("ok", _NOT_LOOKED):
             raise NeedsHuman(
                 "The restored database does not pass SQLite's own check.",

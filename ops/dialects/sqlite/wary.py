@@ -30,6 +30,8 @@ _FROZEN: Final = "mode=ro&immutable=1"
 """For a file that nobody writes: no locks, no side files."""
 _STEPS_BETWEEN_LOOKS: Final = 100_000
 _BLOCK_BYTES: Final = 4096
+COPIED_LIMIT: Final = 128 << 20
+"""Bytes of a database in use that may be copied into memory for a look: a tenth of a second."""
 
 TABLES: Final = """
 SELECT name FROM sqlite_schema
@@ -74,18 +76,30 @@ def checksum_rows(connection: sqlite3.Connection, name: str) -> tuple[int, str]:
     generated columns, which are computed from the rest. Rows come in the order of the table's
     own tree (NOT INDEXED), which a backup, a restore and VACUUM keep.
     """
-    query = "SELECT name FROM pragma_table_xinfo(?) WHERE hidden = 0 ORDER BY cid"
-    columns = ", ".join(quoted(row[0]) for row in connection.execute(query, (name,)).fetchall())
     digest, rows, as_text = hashlib.sha256(), 0, connection.text_factory
     connection.text_factory = bytearray  # a text need not be valid, and is no blob
     try:
-        rows_query = f"SELECT {columns} FROM {quoted(name)} NOT INDEXED"  # nosec B608: names
-        for row in connection.execute(rows_query):
+        for row in connection.execute(_all_rows(connection, name)):
             digest.update(b"".join([_WRITTEN[type(value)](value) for value in row]))
             rows += 1
     finally:
         connection.text_factory = as_text
     return rows, f"sha256:{digest.hexdigest()}"
+
+
+def _all_rows(connection: sqlite3.Connection, table: str) -> str:
+    """The query for all rows of a table, without generated columns. Where a column has a name
+    that is not valid text, by which it cannot be asked for, all columns get other names."""
+    query = "SELECT name, hidden FROM pragma_table_xinfo(?) WHERE hidden <> 1 ORDER BY cid"
+    columns = connection.execute(query, (table,)).fetchall()
+    source = f"FROM {quoted(table)} NOT INDEXED"
+    try:
+        names = ", ".join(quoted(name.decode()) for name, hidden in columns if not hidden)
+        return f"SELECT {names} {source}"  # nosec B608: a name cannot be a parameter
+    except UnicodeDecodeError:
+        names = ", ".join(f"c{number}" for number in range(len(columns)))
+        other = quoted(f"_{table}")
+        return f"WITH {other}({names}) AS (SELECT * {source}) SELECT {names} FROM {other}"  # nosec B608
 
 
 def _with_length(kind: bytes, value: bytes) -> bytes:
@@ -123,25 +137,45 @@ def _open_wary(path: Path, flags: str = _FROZEN) -> sqlite3.Connection:
     return connection
 
 
-def _check(path: Path) -> dict[str, Any]:
-    """The page size of a sound file, which is a copy of our own and nobody else's.
+def look_at_own(connection: sqlite3.Connection, most: int = 5) -> list[str]:
+    """SQLite's own check of a database that nobody else uses: `["ok"]`, or `most` problems.
 
     SQLite leaves the list of free pages out of its check where a view comes first among its
     names (seen in 3.40), and a wrong one makes the next writer overwrite tables. So views are
     taken away for the check, in a transaction that is never committed. The tables' own rules
     are left out of it: one could run for ever, and a row that breaks one is no damage.
     """
+    connection.execute("PRAGMA ignore_check_constraints=ON")
+    connection.execute("BEGIN")
+    connection.execute("PRAGMA writable_schema=ON")
+    connection.execute("DELETE FROM sqlite_schema WHERE type = 'view'")
+    connection.execute("PRAGMA writable_schema=RESET")
+    found = [str(row[0]) for row in connection.execute(f"PRAGMA quick_check({most})")]
+    connection.execute("ROLLBACK")
+    return found
+
+
+def look_at_live(connection: sqlite3.Connection, most: int = 5) -> list[str]:
+    """The same of a database in use, which is only read: where it has views, on a copy in
+    memory. One that is too large for that is checked as SQLite does it."""
+    views = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'view')"
+    pages = connection.execute("PRAGMA page_count").fetchone()[0]
+    size = pages * connection.execute("PRAGMA page_size").fetchone()[0]
+    if connection.execute(views).fetchone()[0] and size <= COPIED_LIMIT:
+        with closing(sqlite3.connect(":memory:", isolation_level=None)) as copy:
+            connection.backup(copy)
+            return look_at_own(copy, most)
+    connection.execute("PRAGMA ignore_check_constraints=ON")
+    return [str(row[0]) for row in connection.execute(f"PRAGMA quick_check({most})")]
+
+
+def _check(path: Path) -> dict[str, Any]:
+    """The page size of a sound file, which is a copy of our own and nobody else's."""
     with path.open("rb") as file:
         if file.read(16) != b"SQLite format 3\x00":
             return {"problem": "the file does not begin like a SQLite database"}
     with closing(_open_wary(path, "mode=rw")) as connection:
-        connection.execute("PRAGMA ignore_check_constraints=ON")
-        connection.execute("BEGIN")
-        connection.execute("PRAGMA writable_schema=ON")
-        connection.execute("DELETE FROM sqlite_schema WHERE type = 'view'")
-        connection.execute("PRAGMA writable_schema=RESET")
-        found = [row[0] for row in connection.execute("PRAGMA quick_check(5)")]
-        connection.execute("ROLLBACK")
+        found = look_at_own(connection)
         if found != ["ok"]:
             return {"problem": "; ".join(found)}
         return {"page_size": connection.execute("PRAGMA page_size").fetchone()[0]}
@@ -198,10 +232,16 @@ def _rows(path: Path, state: str) -> None:
                 _send_rows(connection, sys.stdout.buffer, **asked)
 
 
-def shapes(connection: sqlite3.Connection) -> dict[str, Any]:
-    """For every real table its columns with their types, and its primary key."""
-    found = {}
-    for (table,) in connection.execute(TABLES).fetchall():
+def shapes(connection: sqlite3.Connection, *, to_show: bool = False) -> dict[str, Any]:
+    """For every real table its columns with their types, and its primary key.
+
+    A column's name that is not valid text cannot be asked for. `to_show` writes it with signs in
+    place of what is none; else it is an error.
+    """
+    tables = [row[0] for row in connection.execute(TABLES).fetchall()]
+    found, as_text = {}, connection.text_factory
+    connection.text_factory = _readable if to_show else str
+    for table in tables:
         told = connection.execute("SELECT name, type, pk FROM pragma_table_xinfo(?)", (table,))
         columns = told.fetchall()
         key = sorted((place, column) for column, _, place in columns if place)
@@ -209,7 +249,12 @@ def shapes(connection: sqlite3.Connection) -> dict[str, Any]:
             "columns": {column: kind for column, kind, _ in columns},
             "key": [column for _, column in key],
         }
+    connection.text_factory = as_text
     return found
+
+
+def _readable(name: bytes) -> str:
+    return name.decode(errors="replace")
 
 
 def _send_rows(
@@ -250,15 +295,18 @@ def main(arguments: list[str]) -> int:
         "resize": _resize,
         "blocks": _blocks,
     }
-    _limit_resources(Path(path))
-    if verb == "rows":
-        _rows(Path(path), *rest)
-        return 0
     try:
-        answer = verbs[verb](Path(path), *rest)  # type: ignore[operator]
+        _limit_resources(Path(path))
+        if verb == "rows":
+            _rows(Path(path), *rest)
+            return 0
+        print(json.dumps(verbs[verb](Path(path), *rest)))  # type: ignore[operator]
     except (sqlite3.Error, MemoryError, OSError) as cause:
-        answer = {"problem": f"{type(cause).__name__}: {cause}"}
-    print(json.dumps(answer))
+        code = sqlite3.SQLITE_IOERR if isinstance(cause, OSError) else 0
+        code = getattr(cause, "sqlite_errorcode", None) or code
+        told = json.dumps({"problem": f"{type(cause).__name__}: {cause}", "code": code})
+        print(told, file=sys.stderr if verb == "rows" else sys.stdout)
+        return int(verb == "rows")
     return 0
 
 

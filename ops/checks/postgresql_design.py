@@ -1,0 +1,438 @@
+"""How the tables and indexes of a PostgreSQL database are built, and what is known of them."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from ops.checks.base import Check, Context, Level, Reading
+from ops.checks.words import GB, MB, listed, many, size
+
+_OURS: Final = "n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'"
+
+_STALE: Final = f"""
+SELECT name, live, changed, is_new FROM (
+  SELECT format('%I.%I', n.nspname, c.relname) AS name, c.reltuples <= 0 AS is_new,
+         pg_stat_get_live_tuples(c.oid) AS live, pg_stat_get_mod_since_analyze(c.oid) AS changed
+  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+  WHERE c.relkind IN ('r', 'm') AND c.relpersistence <> 't' AND {_OURS}) t
+WHERE live >= {{floor:.0f}} AND (is_new OR 100.0 * changed >= {{percent}} * live)
+ORDER BY live DESC LIMIT 10
+"""
+
+_WHOLE_READS: Final = f"""
+SELECT name, whole, by_index, rows FROM (
+  SELECT format('%I.%I', n.nspname, c.relname) AS name, pg_stat_get_numscans(c.oid) AS whole,
+         (SELECT coalesce(sum(pg_stat_get_numscans(i.indexrelid)), 0)
+          FROM pg_index i WHERE i.indrelid = c.oid) AS by_index, c.reltuples::bigint AS rows
+  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+  WHERE c.relkind = 'r' AND c.reltuples >= {{floor:.0f}} AND {_OURS}) t
+WHERE whole >= {{scans}} AND 100.0 * whole / (whole + by_index) >= {{percent}}
+ORDER BY whole * rows DESC LIMIT 10
+"""
+_FEW_SCANS: Final = 100
+
+_UNUSED: Final = f"""
+SELECT format('%I.%I', n.nspname, c.relname) AS name, c.relpages::bigint * {{block}} AS bytes,
+       extract(epoch FROM now() - greatest(d.stats_reset, pg_postmaster_start_time()))::float
+         / 86400 AS days
+FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+JOIN pg_namespace n ON n.oid = c.relnamespace
+CROSS JOIN (SELECT stats_reset FROM pg_stat_database WHERE datname = current_database()) d
+WHERE c.relpages::bigint * {{block}} >= {{floor:.0f}} AND {_OURS} AND NOT i.indisunique
+  AND NOT i.indisreplident AND pg_stat_get_numscans(i.indexrelid) = 0
+  AND NOT EXISTS (SELECT 1 FROM pg_constraint k WHERE k.conindid = i.indexrelid)
+ORDER BY 2 DESC LIMIT 10
+"""
+"""Counting may have begun with the last start: after a crash it does."""
+
+_SAME: Final = f"""
+SELECT format('%I.%I', n.nspname, c.relname) AS name, indrelid::regclass::text AS owner
+FROM (SELECT i.indexrelid, i.indrelid, row_number() OVER (
+        PARTITION BY i.indrelid, i.indkey::text, i.indclass::text, i.indcollation::text,
+          i.indoption::text, pg_get_expr(i.indexprs, i.indrelid), pg_get_expr(i.indpred, i.indrelid)
+        ORDER BY i.indisprimary DESC, i.indisunique DESC, i.indisreplident DESC, i.indexrelid
+      ) AS place, i.indisunique
+      FROM pg_index i WHERE i.indrelid >= 16384) i
+JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE place > 1 AND NOT indisunique AND {_OURS} ORDER BY c.relpages DESC LIMIT 10
+"""
+
+_LINKS: Final = f"""
+SELECT k.conrelid::regclass::text AS child, k.confrelid::regclass::text AS parent,
+       (SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY o.place)
+        FROM unnest(k.conkey) WITH ORDINALITY o(number, place)
+        JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = o.number) AS fields
+FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid
+JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE k.contype = 'f' AND c.reltuples >= {{floor:.0f}} AND {_OURS}
+  AND NOT EXISTS (SELECT 1 FROM pg_index i
+                  WHERE i.indrelid = k.conrelid AND i.indisvalid AND i.indpred IS NULL
+                    AND (string_to_array(i.indkey::text, ' ')::int2[])[1:cardinality(k.conkey)]
+                        @> k.conkey)
+ORDER BY c.reltuples DESC LIMIT 10
+"""
+
+_KEYLESS: Final = f"""
+SELECT format('%I.%I', n.nspname, c.relname) AS name, count(*) OVER () AS total
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence <> 't' AND {_OURS}
+  AND NOT EXISTS (SELECT 1 FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary)
+ORDER BY c.reltuples DESC LIMIT 10
+"""
+
+_UNPROVEN: Final = f"""
+SELECT k.conrelid::regclass::text AS owner, quote_ident(k.conname) AS name
+FROM pg_constraint k JOIN pg_namespace n ON n.oid = k.connamespace
+WHERE NOT k.convalidated AND k.conrelid <> 0 AND {_OURS} ORDER BY 1, 2 LIMIT 10
+"""
+
+_SWITCHED_OFF: Final = f"""
+SELECT t.tgrelid::regclass::text AS owner, quote_ident(t.tgname) AS name,
+       bool_or(t.tgisinternal) OVER () AS has_links
+FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
+JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE t.tgenabled = 'D' AND {_OURS} ORDER BY t.tgisinternal, 1, 2 LIMIT 10
+"""
+
+_EXTENSIONS: Final = """
+SELECT e.extname AS name, e.extversion AS installed, a.default_version AS available
+FROM pg_extension e JOIN pg_available_extensions() a ON a.name = e.extname
+WHERE e.extversion <> a.default_version ORDER BY 1
+"""
+
+_UNLOGGED: Final = f"""
+SELECT format('%I.%I', n.nspname, c.relname) AS name
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relpersistence = 'u' AND c.relkind = 'r' AND {_OURS} ORDER BY c.relpages DESC LIMIT 10
+"""
+
+_BLOAT: Final = f"""
+SELECT name, bytes, bytes - least(bytes, needed) AS spare FROM (
+  SELECT format('%I.%I', n.nspname, c.relname) AS name, c.relpages::float * {{block}} AS bytes,
+         c.reltuples * (28 + coalesce((SELECT sum((1 - s.null_frac) * s.avg_width) FROM pg_stats s
+                                       WHERE s.schemaname = n.nspname AND s.tablename = c.relname
+                                         AND NOT s.inherited), 0)) * {{block}} / ({{block}} - 24)
+           AS needed,
+         EXISTS (SELECT 1 FROM pg_stats s
+                 WHERE s.schemaname = n.nspname AND s.tablename = c.relname) AS is_known
+  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+  WHERE c.relkind IN ('r', 'm') AND c.reltuples > 0 AND {_OURS}
+    AND c.relpages::bigint * {{block}} >= {{floor:.0f}}) t
+WHERE is_known ORDER BY spare DESC LIMIT 10
+"""
+"""Rows times their width, with 28 bytes for each row's head and 24 for each page's."""
+
+
+def _block(context: Context) -> int:
+    return int(context.ask("SELECT current_setting('block_size')::int AS bytes")[0]["bytes"])
+
+
+def _names(rows: list[Any], key: str = "name") -> tuple[str, ...]:
+    return tuple(str(row[key]) for row in rows)
+
+
+def _statistics(context: Context, check: Check) -> Reading:
+    query = _STALE.format(floor=check.quiet_below, percent=check.warning)
+    rows = context.ask(query)
+    if not rows:
+        return Reading(Level.GOOD, {}, 0)
+    worst = max(100 * row["changed"] / max(1, row["live"]) for row in rows)
+    detail = "\n".join(
+        f"{row['name']}: {row['changed']:,} of {row['live']:,} changed"
+        + (", never looked at" if row["is_new"] else "")
+        for row in rows
+    )
+    names = _names(rows)
+    words = {"tables": listed(names), "first": names[0]}
+    return Reading(Level.SOON, words, worst, detail, subjects=names)
+
+
+def _whole_reads(context: Context, check: Check) -> Reading:
+    query = _WHOLE_READS.format(
+        floor=check.quiet_below, scans=_FEW_SCANS, percent=check.warning or 0
+    )
+    rows = context.ask(query)
+    if not rows:
+        return Reading(Level.GOOD, {}, 0)
+    names = _names(rows)
+    percent = 100 * rows[0]["whole"] / (rows[0]["whole"] + float(rows[0]["by_index"]))
+    detail = "\n".join(
+        f"{row['name']}: {row['whole']:,} times whole, {row['by_index']:,} by an index, "
+        f"{row['rows']:,} rows"
+        for row in rows
+    )
+    return Reading(Level.INFO, {"tables": listed(names)}, percent, detail)
+
+
+def _unused(context: Context, check: Check) -> Reading:
+    rows = context.ask(_UNUSED.format(block=_block(context), floor=check.quiet_below))
+    days = float(rows[0]["days"] or 0) if rows else 0.0
+    if not rows or check.judge(days) is Level.GOOD:
+        return Reading(Level.GOOD, {}, days)
+    names = _names(rows)
+    words = {
+        "indexes": listed(names),
+        "was": "was" if len(names) == 1 else "were",
+        "days": many(int(days), "day"),
+        "bytes": size(sum(row["bytes"] for row in rows)),
+    }
+    detail = "\n".join(f"{row['name']}: {row['bytes']:,} bytes" for row in rows)
+    return Reading(Level.INFO, words, days, detail, subjects=names)
+
+
+def _same(context: Context, check: Check) -> Reading:
+    rows = context.ask(_SAME)
+    if not rows:
+        return Reading(Level.GOOD, {}, 0)
+    names = _names(rows)
+    words = {
+        "indexes": listed(names),
+        "does": "does" if len(names) == 1 else "do",
+        "owner": rows[0]["owner"],
+        "first": names[0],
+    }
+    detail = "\n".join(f"{row['name']} of {row['owner']}" for row in rows)
+    return Reading(Level.INFO, words, len(rows), detail, subjects=names)
+
+
+def _links(context: Context, check: Check) -> Reading:
+    rows = context.ask(_LINKS.format(floor=check.quiet_below))
+    if not rows:
+        return Reading(Level.GOOD, {}, 0)
+    first = rows[0]
+    command = f"CREATE INDEX CONCURRENTLY ON {first['child']} ({first['fields']});"
+    words = {"child": first["child"], "parent": first["parent"], "command": command}
+    detail = "\n".join(f"{row['child']} ({row['fields']}) → {row['parent']}" for row in rows)
+    return Reading(Level.INFO, words, len(rows), detail)
+
+
+def _keyless(context: Context, check: Check) -> Reading:
+    rows = context.ask(_KEYLESS)
+    if not rows:
+        return Reading(Level.GOOD, {}, 0)
+    total = rows[0]["total"]
+    names = _names(rows)
+    words = {"tables": listed(names), "have": "has" if total == 1 else "have"}
+    return Reading(Level.INFO, words, total, "\n".join(names))
+
+
+def _unproven(context: Context, check: Check) -> Reading:
+    rows = context.ask(_UNPROVEN)
+    if not rows:
+        return Reading(Level.GOOD, {}, 0)
+    first = rows[0]
+    words = {
+        "rules": many(len(rows), "rule"),
+        "was": "was" if len(rows) == 1 else "were",
+        "owner": first["owner"],
+        "name": first["name"],
+    }
+    detail = "\n".join(f"{row['name']} of {row['owner']}" for row in rows)
+    return Reading(Level.INFO, words, len(rows), detail)
+
+
+def _switched_off(context: Context, check: Check) -> Reading:
+    rows = context.ask(_SWITCHED_OFF)
+    if not rows:
+        return Reading(Level.GOOD, {}, 0)
+    words = {
+        "rules": many(len(rows), "automatic rule"),
+        "is": "is" if len(rows) == 1 else "are",
+        "owner": rows[0]["owner"],
+        "which": "ALL" if rows[0]["has_links"] else rows[0]["name"],
+    }
+    detail = "\n".join(f"{row['name']} of {row['owner']}" for row in rows)
+    return Reading(check.judge(len(rows)), words, len(rows), detail)
+
+
+def _extensions(context: Context, check: Check) -> Reading:
+    rows = context.ask(_EXTENSIONS)
+    if not rows:
+        return Reading(Level.GOOD, {}, 0)
+    names = _names(rows)
+    words = {
+        "names": listed(names),
+        "is": "is" if len(names) == 1 else "are",
+        "first": names[0],
+    }
+    detail = "\n".join(f"{r['name']}: {r['installed']}, available {r['available']}" for r in rows)
+    return Reading(Level.INFO, words, len(rows), detail, subjects=names)
+
+
+def _unlogged(context: Context, check: Check) -> Reading:
+    rows = context.ask(_UNLOGGED)
+    if not rows:
+        return Reading(Level.GOOD, {}, 0)
+    names = _names(rows)
+    words = {"tables": listed(names), "first": names[0], "is": "is" if len(names) == 1 else "are"}
+    return Reading(check.judge(len(rows)), words, len(rows), "\n".join(names))
+
+
+def _bloat(context: Context, check: Check) -> Reading:
+    rows = context.ask(_BLOAT.format(block=_block(context), floor=check.quiet_below))
+    spare = [row for row in rows if row["spare"] >= check.quiet_below]
+    if not spare:
+        return Reading(Level.GOOD, {}, 0)
+    worst = spare[0]
+    percent = 100 * worst["spare"] / worst["bytes"]
+    words = {
+        "table": worst["name"],
+        "spare": size(worst["spare"]),
+        "percent": f"{percent:.0f}",
+    }
+    detail = "\n".join(f"{r['name']}: {r['spare']:,.0f} of {r['bytes']:,.0f} bytes" for r in spare)
+    return Reading(check.judge(percent), words, percent, f"estimate\n{detail}")
+
+
+CHECKS: Final = (
+    Check(
+        id="postgresql.statistics",
+        title="Notes for fast searching",
+        measure=_statistics,
+        finding="The server's notes about {tables} are out of date.",
+        why="Without good notes it may choose a slow way to search. Right after a restore or a "
+        "large import this is normal.",
+        fix="Run: ANALYZE {first}; (nobody has to wait for it)",
+        good="The server knows its tables well enough to search them fast.",
+        unit="% changed since the last notes",
+        warning=20,
+        floor="10,000 rows",
+        quiet_below=10_000,
+        source="own; the server renews them at 10 % by itself",
+        remedy=("postgresql.analyze",),
+        opens_after=3,
+    ),
+    Check(
+        id="postgresql.bloat",
+        title="Room that is not given back",
+        measure=_bloat,
+        finding="About {spare} ({percent} %) of table {table} is empty room, by an estimate.",
+        why="New records will use it, but until then reading is slower and the disk fuller.",
+        fix="Nothing is urgent. If the table has shrunk for good, whoever runs the server can "
+        "rewrite it in a pause of the app (VACUUM FULL, or pg_repack).",
+        good="No large table holds much empty room.",
+        unit="% of the table",
+        warning=40,
+        floor="1 GB of empty room",
+        quiet_below=GB,
+        source="check_postgres 1 GB; 40 % own; never urgent, because harmless",
+        remedy=(),
+    ),
+    Check(
+        id="postgresql.trigger_off",
+        title="Automatic rules that are off",
+        measure=_switched_off,
+        finding="{rules} of the app {is} switched off (table {owner}).",
+        why="What the app relies on to happen by itself does not happen. An import that was "
+        "broken off may have left it so.",
+        fix="Ask whoever makes the app. It can be switched on with: "
+        "ALTER TABLE {owner} ENABLE TRIGGER {which};",
+        good="All automatic rules of the app are switched on.",
+        unit="rules",
+        warning=1,
+        source="check_postgres 1",
+    ),
+    Check(
+        id="postgresql.unlogged",
+        title="Tables that a crash empties",
+        measure=_unlogged,
+        finding="{tables} {is} kept in a way that a crash of the server empties.",
+        why="That is faster, and right for what can be made anew; for anything else it is a loss.",
+        fix="Ask whoever makes the app. If the data matters: ALTER TABLE {first} SET LOGGED;",
+        good="No table is emptied by a crash.",
+        unit="tables",
+        warning=1,
+        source="PostgreSQL's manual on UNLOGGED",
+    ),
+    Check(
+        id="postgresql.links_without_index",
+        title="Fast links",
+        measure=_links,
+        finding="Deleting from {parent} has to read all of {child}.",
+        why="Each deletion gets slower as {child} grows, and others wait meanwhile.",
+        fix="Show this to whoever makes the app. It can be cured with: {command}",
+        good="Links between large tables can be followed quickly.",
+        floor="10,000 rows",
+        quiet_below=10_000,
+        source="splinter 0001; own floor; advice",
+    ),
+    Check(
+        id="postgresql.duplicate_indexes",
+        title="Indexes that do the same work",
+        measure=_same,
+        finding="{indexes} {does} the same work as another index of {owner}.",
+        why="Every change has to be written into both; only one is ever needed.",
+        fix="Show this to whoever makes the app. It can be cured with: "
+        "DROP INDEX CONCURRENTLY {first};",
+        good="No two indexes do the same work.",
+        unit="indexes",
+        source="PgHero, splinter 0009; advice",
+        remedy=("postgresql.drop_index",),
+    ),
+    Check(
+        id="postgresql.unused_indexes",
+        title="Indexes that nobody uses",
+        measure=_unused,
+        finding="{indexes} {was} not used once in {days} ({bytes}).",
+        why="Every change has to be written into them, and they take room.",
+        fix="Ask whoever makes the app whether a yearly report, or a stand-in copy, needs them.",
+        good="No large index goes unused, or counting is too young to tell.",
+        unit="days of counting",
+        warning=35,
+        floor="10 MB",
+        quiet_below=10 * MB,
+        source="PgHero 10 MB, pganalyze 35 days; advice",
+        remedy=("postgresql.drop_index",),
+    ),
+    Check(
+        id="postgresql.whole_reads",
+        title="Tables that are read whole",
+        measure=_whole_reads,
+        finding="{tables}: often read from beginning to end, though large.",
+        why="An index may make these searches many times faster.",
+        fix="Show this to whoever makes the app.",
+        good="Large tables are searched by their indexes.",
+        unit="% of all searches",
+        warning=5,
+        floor="10,000 rows and 100 times",
+        quiet_below=10_000,
+        source="PgHero 95 % and 10,000 rows; advice",
+    ),
+    Check(
+        id="postgresql.without_key",
+        title="Tables without a key",
+        measure=_keyless,
+        finding="{tables} {have} no key of its own by which a record can be told from others.",
+        why="Two equal records cannot be told apart, so comparing backups record by record is "
+        "not possible there, nor is copying changes to another server.",
+        fix="Show this to whoever makes the app when it is changed next.",
+        good="Every table has a key.",
+        unit="tables",
+        source="splinter 0004; advice",
+    ),
+    Check(
+        id="postgresql.not_validated",
+        title="Rules that were never proven",
+        measure=_unproven,
+        finding="{rules} {was} set up without looking at the records that were there already "
+        "(first {name} of {owner}).",
+        why="Older records may break the rule; bringing back a backup may then fail.",
+        fix="Show this to whoever makes the app. It can be proven with: "
+        "ALTER TABLE {owner} VALIDATE CONSTRAINT {name};",
+        good="Every rule holds for all records.",
+        unit="rules",
+        source="PgHero; advice",
+    ),
+    Check(
+        id="postgresql.extension_behind",
+        title="Additions that are behind",
+        measure=_extensions,
+        finding="{names} {is} older inside the database than on the server.",
+        why="Repairs of the addition are not in use yet.",
+        fix="Whoever makes the app can run: ALTER EXTENSION {first} UPDATE;",
+        good="All additions are up to date.",
+        unit="additions",
+        source="splinter 0022; advice",
+        remedy=("postgresql.update_extension",),
+    ),
+)

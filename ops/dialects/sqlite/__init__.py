@@ -20,6 +20,7 @@ from ops.dialects.base import (
     Replacement,
     RowSource,
     ServerSessions,
+    Sink,
     SizeReport,
     SlowStatements,
     Snapshot,
@@ -98,9 +99,15 @@ class SQLite(Dialect):
         return backup.notices(file_of(engine), workspace)
 
     def dump(
-        self, engine: Engine, into: Path, progress: Progress, *, checksums: bool = False
+        self,
+        engine: Engine,
+        workspace: Path,
+        sink: Sink,
+        progress: Progress,
+        *,
+        checksums: bool = False,
     ) -> Snapshot:
-        return backup.dump(file_of(engine), into, progress, checksums=checksums)
+        return backup.dump(file_of(engine), workspace, sink, progress, checksums=checksums)
 
     def check_dump(self, dump: Path, manifest: Manifest, progress: Progress) -> None:
         note = "Checking the database inside the backup"

@@ -9,14 +9,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from ops.archive.manifest import DatabaseInfo, Manifest, TableRows
+from ops.archive.manifest import DatabaseInfo, EntryProof, Manifest, TableRows
 from ops.archive.reader import extract_entry
 from ops.archive.seal import seal_key, sealed
 from ops.archive.writer import ArchiveWriter
 from ops.catalog import LABEL_LIMIT, Catalog, read_archive
 from ops.datafolder import DataFolder, safe_name
 from ops.dialects import dialect_of
-from ops.dialects.base import Dialect, Notice, NoticeLevel, Snapshot
+from ops.dialects.base import Dialect, Notice, NoticeLevel, Snapshot, SupportsReadInto
 from ops.errors import BadArchive, OpsError, PreflightRefused
 from ops.locks import target_lock
 from ops.progress import SILENT, Progress
@@ -81,11 +81,13 @@ def create_backup(
         catalog.remove_drafts()
         refuse_if_told(dialect.backup_notices(engine, workspace))
         name = dialect.database_name(engine)
-        dump = workspace / f"{safe_name(name)}{dialect.entry_suffix}"
-        snapshot = dialect.dump(engine, dump, progress.within(0, 0.6), checksums=checksums)
-        manifest = _manifest(dialect, name, label, snapshot)
         with catalog.draft(name) as draft:
-            _pack(draft.path, dump, manifest, snapshot, folder, progress.within(0.6, 0.8))
+            with ArchiveWriter(draft.path) as writer:
+                entry = _Entry(writer, f"{safe_name(name)}{dialect.entry_suffix}")
+                dumping = progress.within(0, 0.8)
+                snapshot = dialect.dump(engine, workspace, entry, dumping, checksums=checksums)
+                manifest = _manifest(dialect, name, label, snapshot, entry.proof)
+                writer.add_manifest(sealed(manifest, seal_key(folder.seal_key_path)))
             progress.report(0.8, 1, "Writing to disk")
             draft.flush()
             proof = None
@@ -98,20 +100,26 @@ def create_backup(
     return BackupResult(archive, archive.stat().st_size, digest, dialect.backend, snapshot.tables)
 
 
-def _pack(
-    into: Path,
-    dump: Path,
-    manifest: Manifest,
-    snapshot: Snapshot,
-    folder: DataFolder,
-    progress: Progress,
-) -> None:
-    """Move the dump into the ZIP `into`, whose manifest is completed and sealed."""
-    with ArchiveWriter(into) as writer:
-        entry = writer.add_file(dump.name, dump, compressed=snapshot.compressed, progress=progress)
-        dump.unlink()
-        complete = manifest.model_copy(update={"contents": [entry.name], "entries": (entry,)})
-        writer.add_manifest(sealed(complete, seal_key(folder.seal_key_path)))
+class _Entry:
+    """The database's entry in an archive: the sink of a dump."""
+
+    def __init__(self, writer: ArchiveWriter, name: str) -> None:
+        self._writer = writer
+        self._name = name
+        self._proof: EntryProof | None = None
+
+    def __call__(
+        self, source: SupportsReadInto, size: int, *, compressed: bool, progress: Progress
+    ) -> None:
+        self._proof = self._writer.add(
+            self._name, source.readinto, size, compressed=compressed, progress=progress
+        )
+
+    @property
+    def proof(self) -> EntryProof:
+        """Size and hash, once the content was given."""
+        assert self._proof is not None
+        return self._proof
 
 
 def _read_back(dialect: Dialect, path: Path, workspace: Path, progress: Progress) -> Proof:
@@ -135,11 +143,15 @@ def _read_back(dialect: Dialect, path: Path, workspace: Path, progress: Progress
     return Proof(kind=Prove.QUICK, passed=True, at=datetime.now(UTC), seconds=seconds)
 
 
-def _manifest(dialect: Dialect, name: str, label: str, snapshot: Snapshot) -> Manifest:
+def _manifest(
+    dialect: Dialect, name: str, label: str, snapshot: Snapshot, entry: EntryProof
+) -> Manifest:
     return Manifest(
         version=version("ops-console"),
         created_at=datetime.now(UTC),
         db_backend=dialect.backend,
+        contents=[entry.name],
+        entries=(entry,),
         label=label[:LABEL_LIMIT],
         database=DatabaseInfo(
             name=name,

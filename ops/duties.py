@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from ops import activity
+from ops import activity, jobs
 from ops.errors import OpsError
 from ops.installation import Installation
 from ops.jobs.oversight import look_after, thin
@@ -29,6 +29,9 @@ from ops.watch import look
 log = logging.getLogger(__name__)
 
 _TICK_SECONDS: Final = 1.0
+_NIGHT: Final = (1, 5)
+"""Hours of the local clock between which whole databases are read."""
+_DEEP_EVERY_SECONDS: Final = 20 * 3600
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,19 @@ def _forget(home: Installation) -> None:
     forget_old_journals(home.folder)
 
 
+def _look_deep(home: Installation) -> None:
+    """At night the deep checks of each target, one target after the other."""
+    if not _NIGHT[0] <= time.localtime().tm_hour < _NIGHT[1]:
+        return
+    if any(job.is_active for job in jobs.recent(home)):
+        return
+    for target in home.targets:
+        looks = [job for job in jobs.recent(home, target.name, limit=50) if job.kind == "check"]
+        if not looks or time.time() - looks[0].created > _DEEP_EVERY_SECONDS:
+            jobs.start(home, "check", target.name, activity.CONSOLE, {})
+            return
+
+
 DUTIES: Final[tuple[Duty, ...]] = (
     Duty("look after jobs", 5, look_after),
     Duty("forget old jobs", 3600, thin),
@@ -72,6 +88,7 @@ DUTIES: Final[tuple[Duty, ...]] = (
     Duty("begin what the schedules have due", 30, begin_due),
     Duty("forget what was done long ago", 6 * 3600, activity.expire),
     Duty("look at health", 300, look),
+    Duty("look deep into health", 600, _look_deep),
 )
 
 

@@ -6,12 +6,11 @@ import time
 from collections.abc import Iterable
 
 from sqlalchemy import Engine, select
-from sqlalchemy.dialects.sqlite import insert
 
 from ops.checks.base import Finding, Level
 from ops.checks.history import History
 from ops.samples import size_samples
-from ops.store import health_history, health_results
+from ops.store import health_history, health_results, put
 
 
 def load_history(store: Engine, target: str) -> History:
@@ -30,10 +29,9 @@ def load_history(store: Engine, target: str) -> History:
 def save_history(store: Engine, target: str, history: History) -> None:
     """Remember the looks. Of two that save at once the later one wins: a look is lost, which
     does no harm."""
-    row = {"history": history.as_dict(), "changed": time.time()}
-    put = insert(health_history).values(target=target, **row)
+    row = {"target": target, "history": history.as_dict(), "changed": time.time()}
     with store.begin() as connection:
-        connection.execute(put.on_conflict_do_update(set_=row))
+        put(connection, health_history, row)
 
 
 def keep_results(
@@ -43,10 +41,9 @@ def keep_results(
     the epoch; None: just then), unless a later look is remembered."""
     with store.begin() as connection:
         for finding in findings:
-            row = {"finding": finding.as_dict(), "taken": taken or time.time()}
-            put = insert(health_results).values(target=target, check=finding.id, **row)
-            is_newer = health_results.c.taken <= put.excluded.taken
-            connection.execute(put.on_conflict_do_update(set_=row, where=is_newer))
+            at, key = taken or time.time(), {"target": target, "check": finding.id}
+            row = {**key, "finding": finding.as_dict(), "taken": at}
+            put(connection, health_results, row, only_if=health_results.c.taken <= at)
 
 
 def _finding(document: dict[str, object], taken: float) -> Finding:

@@ -11,12 +11,11 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from sqlalchemy import Engine, delete, select
-from sqlalchemy.dialects.sqlite import insert
 
 from ops.checks.base import URGENCY, Aside, Check, Finding, Level, Thresholds
 from ops.checks.purpose import Purpose
 from ops.errors import Refused
-from ops.store import health_asides, health_purposes, health_thresholds
+from ops.store import health_asides, health_purposes, health_thresholds, put
 
 REDIS: Final = ":redis"
 """Under this name, which no target can have, stands what is decided about the Redis."""
@@ -114,12 +113,11 @@ def set_threshold(
         )
     row = {"warning": warning, "critical": critical, "who": who, "changed": time.time()}
     key = {"target": target, "check": check.id}
-    put = insert(health_thresholds).values(**key, **row)
     with store.begin() as connection:
         if warning is None and critical is None:
             connection.execute(delete(health_thresholds).filter_by(**key))
         else:
-            connection.execute(put.on_conflict_do_update(set_=row))
+            put(connection, health_thresholds, {**key, **row})
 
 
 def put_aside(
@@ -144,9 +142,8 @@ def put_aside(
         "who": who,
         "made": time.time(),
     }
-    put = insert(health_asides).values(target=target, check=finding.id, **row)
     with store.begin() as connection:
-        connection.execute(put.on_conflict_do_update(set_=row))
+        put(connection, health_asides, {"target": target, "check": finding.id, **row})
 
 
 def take_back(store: Engine, target: str, check_id: str) -> None:
@@ -193,6 +190,5 @@ def purpose_of(store: Engine) -> Purpose | None:
 def set_purpose(store: Engine, purpose: Purpose, *, who: str) -> None:
     """Note what the Redis is for; its checks judge accordingly from then on."""
     row = {"purpose": purpose.value, "who": who, "changed": time.time()}
-    put = insert(health_purposes).values(target=REDIS, **row)
     with store.begin() as connection:
-        connection.execute(put.on_conflict_do_update(set_=row))
+        put(connection, health_purposes, {"target": REDIS, **row})

@@ -26,6 +26,8 @@ from ops.staging import admit, bring_to_life, count_and_compare
 from ops.target import Target
 from ops.undo import BESIDE, UNDO_DAYS, UndoPoint, point_of, unharmed_former, use_up
 
+_COMPARING = 0.05
+
 NO_PROOF = (
     "This backup is of an older format that carries no checksum and no row counts, "
     "so it could not be compared with what was saved."
@@ -81,7 +83,7 @@ def restore_backup(
         archive = admit(target, archive_path, folder, workspace, trust_foreign=trust_foreign)
 
         def make_ready(journal: Journal) -> Replacement:
-            staging = progress.within(0, 0.7)
+            staging = progress.within(0, _before_swap(target) - _COMPARING)
             return bring_to_life(target, archive, folder, workspace, journal, staging)
 
         order = _Order("restore", archive_path.name, undo_days, make_ready, archive.manifest)
@@ -148,13 +150,14 @@ class _Attempt:
     def run(self, progress: Progress) -> None:
         """Afterwards the journal is done."""
         target, journal, manifest = self._target, self._journal, self._order.manifest
+        begins = _before_swap(target)
         self.replacement = self._order.make_ready(journal)
         journal.advance(Step.STAGED)
         if manifest is not None:
-            comparing = progress.within(0.7, 0.75)
+            comparing = progress.within(begins - _COMPARING, begins)
             self.tables, _ = count_and_compare(target, self.replacement, manifest, comparing)
         journal.advance(Step.VERIFIED)
-        dialect, swapping = dialect_of(target.engine), progress.within(0.75, 1)
+        dialect, swapping = dialect_of(target.engine), progress.within(begins, 1)
         former = dialect.swap(target.engine, self.replacement, journal, swapping)
         if former is not None:
             self._keep(former)
@@ -197,6 +200,11 @@ def _put_in_place(
         point_of(journal),
         time.monotonic() - started,
     )
+
+
+def _before_swap(target: Target) -> float:
+    """About how much of the time has passed when the swap begins."""
+    return 1 - dialect_of(target.engine).swap_share
 
 
 def _is_done_after_all(

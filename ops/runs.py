@@ -21,6 +21,7 @@ from sqlalchemy import ColumnElement, Select, and_, delete, insert, select, upda
 from sqlalchemy.exc import IntegrityError
 
 from ops import jobs
+from ops.activity import SCHEDULE
 from ops.catalog import Catalog, EntryState
 from ops.errors import OpsError, Refused
 from ops.installation import Installation
@@ -30,9 +31,6 @@ from ops.schedule import Routine, schedule_of
 from ops.store import scheduled_runs as table
 
 log = logging.getLogger(__name__)
-
-WHO: Final = "schedule"
-"""Who starts the jobs of a schedule."""
 
 PAUSES: Final = (5 * 60.0, 15 * 60.0, 45 * 60.0)
 """Seconds between the tries of a run that fails; after the last one it is given up."""
@@ -189,7 +187,7 @@ def _begin(home: Installation, run: Run, now: datetime) -> None:
     if not _change(home, run, RunState.WAITING, **claimed):
         return  # another console was faster
     try:
-        job = jobs.start(home, run.kind.value, run.target, WHO, params)
+        job = jobs.start(home, run.kind.value, run.target, SCHEDULE, params)
     except Refused:
         _change(home, run, RunState.RUNNING, state=RunState.WAITING)
         return
@@ -242,7 +240,7 @@ def _job_of(home: Installation, run: Run) -> Job | None:
         except Refused:
             return None
     for job in jobs.recent(home, run.target, limit=_JOBS_LOOKED_AT):
-        is_ours = job.who == WHO and job.kind == run.kind and job.created >= run.changed
+        is_ours = job.who == SCHEDULE and job.kind == run.kind and job.created >= run.changed
         if is_ours and job.params.get("scheduled") == run.moment:
             return job
     return None

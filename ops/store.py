@@ -8,14 +8,17 @@ All times are seconds since the epoch (UTC).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import (
     DDL,
     JSON,
     BigInteger,
     Column,
+    ColumnElement,
+    Connection,
     Engine,
     Float,
     Index,
@@ -27,9 +30,11 @@ from sqlalchemy import (
     UniqueConstraint,
     create_engine,
     event,
+    insert,
+    update,
 )
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError
 
 from ops.errors import SettingsError, Unavailable
 from ops.target import redact
@@ -331,3 +336,22 @@ def _make_tables(engine: Engine) -> None:
     except DBAPIError:
         # Another process made them between the look and the making; the second look finds them.
         metadata.create_all(engine)
+
+
+def put(
+    store: Connection,
+    table: Table,
+    row: Mapping[str, Any],
+    only_if: ColumnElement[bool] | None = None,
+) -> None:
+    """Write a row over the one of the same key, `only_if` that one is such, else anew; in the
+    caller's transaction, and in words that every kind of database understands."""
+    same = [column == row[column.name] for column in table.primary_key]
+    change = update(table).where(*same, *([] if only_if is None else [only_if])).values(row)
+    if store.execute(change).rowcount:
+        return
+    try:
+        with store.begin_nested():
+            store.execute(insert(table).values(row))
+    except IntegrityError:  # it is not such, or somebody was faster
+        store.execute(change)

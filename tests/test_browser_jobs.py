@@ -5,13 +5,14 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import psutil
 import psycopg2
 import pytest
 from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Error as PlaywrightError
 from sqlalchemy.engine import make_url
 
 from console.accounts import SESSION_COOKIE
@@ -102,7 +103,9 @@ def test_two_people_see_how_far_a_backup_of_1_gib_is(
     pg16.query(fill, rows, db=str(make_url(database).database))
     with (
         recorded("a backup of 1 GiB, seen by two", 1) as outcomes,
-        running_console(tmp_path, DATABASE_URL=database) as console,
+        running_console(
+            tmp_path, DATABASE_URL=database, OPS_PROVE_BACKUPS="full", OPS_CHECKSUMS="true"
+        ) as console,
     ):
         mine = _page_of(browser, console, "admin", "/backups")
         other = _page_of(browser, console, "the other", "/size")
@@ -131,7 +134,9 @@ def test_two_people_see_how_far_a_backup_of_1_gib_is(
 
 def _share(page: Page) -> int:
     """The per cent that a page shows; -1 where it shows none."""
-    bar = page.get_by_text("Backup running")
-    text = bar.first.inner_text(timeout=1000) if bar.count() else ""
+    bar, text = page.get_by_text("Backup running"), ""
+    with suppress(PlaywrightError):  # it may go while it is looked at
+        line = bar.first.locator("xpath=..")
+        text = line.inner_text(timeout=1000) if bar.count() else ""
     parts = [part.strip() for part in text.split("·")]
     return next((int(part[:-1]) for part in parts if part.endswith("%")), -1)

@@ -23,7 +23,8 @@ TABS = 80
 """No page of the console has more places for Tab to stop at."""
 
 
-_DAILY_PLAN = "INSERT INTO schedules VALUES ('warehouse', '{}', 0, 'somebody')"
+_DAILY_PLAN = "INSERT INTO schedules VALUES ('warehouse', '{}', 4e9, 'somebody')"
+"""The default plan, with nothing due in this century."""
 
 
 def _database(path: Path) -> Target:

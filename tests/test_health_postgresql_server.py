@@ -157,7 +157,6 @@ def test_saving_in_a_hurry(request: pytest.FixtureRequest, major: int) -> None:
     wait_until(lambda: seen(HOUR).level is Level.SOON)
     assert "to its disk before its time in 100 % of the cases in the last" in seen(HOUR).sentence
     assert seen(4 * HOUR).level is Level.GOOD
-    assert look(cluster.url(), "checkpoints", later=HOUR).level is Level.GOOD
 
 
 def test_reads_between_two_looks(pg: RealPostgres, db: str) -> None:

@@ -110,6 +110,8 @@ def test_a_missed_a_stopped_and_a_waiting_run() -> None:
     waiting = _finding("runs", Upkeep(DAILY, _runs("waiting")))
     assert (waiting.level, "still waits" in waiting.sentence) == (Level.SOON, True)
     assert _finding("runs", Upkeep(DAILY, _runs("waiting", hours=0.1))).level is Level.GOOD
+    made_up = RunFact("backup", NOW - timedelta(days=4), "waiting", next_try=NOW)
+    assert _finding("runs", Upkeep(DAILY, [made_up])).level is Level.GOOD
     assert _finding("runs", Upkeep(DAILY, _runs("cancelled"))).level is Level.GOOD
 
 

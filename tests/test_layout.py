@@ -48,3 +48,11 @@ def test_every_folder_with_modules_is_a_package() -> None:
     """An installed copy holds packages only: a module elsewhere would be missing there."""
     folders = {path.parent for path in _modules()}
     assert [folder for folder in folders if not (folder / "__init__.py").exists()] == []
+
+
+def test_each_page_shows_the_jobs_of_its_database_once() -> None:
+    """By its heading, or in a place of its own."""
+    for view in (ROOT / "console/ui/views").glob("*.py"):
+        text = view.read_text(encoding="utf-8")
+        if "heading(" in text:
+            assert ("job_panel(" in text) == ("shows_jobs=False" in text), view.name

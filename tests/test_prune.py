@@ -124,6 +124,7 @@ def test_a_scheduled_backup_tidies_up_after_itself_and_one_by_hand_does_not(
     assert set(made) <= _names(home)
     done = WORK["backup"](home, "live", {"scheduled": 1.0}, SILENT)
     assert done["deleted"] == made[1:], "today's is the first of the two days"
+    assert done["notes"] == ["3 old backups deleted, as the schedule says."]
     assert _names(home) & set(made) == {made[0]}
     assert Path(done["archive"]).exists()
 

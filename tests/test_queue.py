@@ -16,7 +16,10 @@ import redis
 
 from console.accounts import SESSION_COOKIE
 from ops import Catalog, create_backup
+from ops.checks.base import Finding, Level
+from ops.duties import DUTIES
 from ops.errors import Refused, Unavailable
+from ops.health_memory import keep_results, load_history
 from ops.installation import Installation
 from ops.jobs import Job, State, cancel, look, queue, recent, start
 from ops.jobs.oversight import look_after
@@ -305,3 +308,19 @@ def test_two_consoles_share_one_memory(
             first.stop(signal.SIGKILL)
             assert look(home, job_id).state is State.RUNNING
         assert _ended(home, job_id).state is State.DONE
+
+
+def test_every_duty_can_be_done_on_a_shared_store(
+    home: Installation, caplog: pytest.LogCaptureFixture
+) -> None:
+    for duty in [*DUTIES, *DUTIES]:
+        duty.do(home)
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+def test_what_the_health_page_remembers_is_kept_in_a_shared_store(home: Installation) -> None:
+    found = Finding("some.check", "Some check", Level.INFO, "It is so.")
+    for taken, kept in ((100.0, 100.0), (50.0, 100.0), (200.0, 200.0)):
+        keep_results(home.store, "live", [found], taken=taken)
+        results = load_history(home.store, "live").results
+        assert results["some.check"].checked_at == kept

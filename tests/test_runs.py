@@ -16,9 +16,10 @@ import pytest
 from sqlalchemy import insert, update
 
 from ops import Catalog, jobs
+from ops.activity import SCHEDULE
 from ops.installation import Installation
 from ops.jobs import Job, State
-from ops.runs import PAUSES, WHO, Run, RunState, begin_due, recent_runs
+from ops.runs import PAUSES, Run, RunState, begin_due, recent_runs
 from ops.schedule import Plan, Routine, plan_from, save_plan, schedule_of
 from ops.store import scheduled_runs, schedules
 from tests import processes
@@ -51,7 +52,7 @@ def _run(home: Installation) -> Run:
 
 
 def _jobs(home: Installation) -> list[Job]:
-    return [job for job in jobs.recent(home, "live") if job.who == WHO]
+    return [job for job in jobs.recent(home, "live") if job.who == SCHEDULE]
 
 
 def _wait_for_jobs(home: Installation, count: int) -> list[Job]:

@@ -57,6 +57,10 @@ _PHRASES: Final[dict[str, tuple[str, str]]] = {
     "fix": ("repaired {target}", "repair {target}"),
     "schedule": ("changed the schedule of {target}", "change the schedule of {target}"),
     "setting": ("changed a setting", "change a setting"),
+    "report": (
+        "took a report on the health of {target}",
+        "take a report on the health of {target}",
+    ),
     "export": ("exported the activity", "export the activity"),
     "notify": ("sent a message", "send a message"),
     "heartbeat": ("told the watchdog of a good backup", "tell the watchdog of a good backup"),

@@ -34,7 +34,7 @@ _MOST_THREADS: Final = 8
 _RAW: Final = -15
 """Window bits of a stream without a header of its own, as a ZIP holds it."""
 
-Read = Callable[[memoryview], int]
+Read = Callable[[memoryview], int | None]
 """Fills a buffer from its start, like `readinto`; 0 at the end."""
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final
 
-from ops.archive.deflate import Digest, deflated_blocks, stored_blocks
+from ops.archive.deflate import Digest, Read, deflated_blocks, stored_blocks
 from ops.archive.manifest import MANIFEST_NAME, EntryProof, Manifest
 from ops.progress import Progress
 
@@ -38,17 +38,25 @@ class ArchiveWriter:
     def add_file(
         self, name: str, source: Path, *, compressed: bool, progress: Progress
     ) -> EntryProof:
-        """Add `source` as entry `name`; `compressed` content is stored, never deflated twice."""
+        """Add a file, as `add` does."""
+        total = source.stat().st_size
+        with source.open("rb", buffering=0) as stream:
+            return self.add(name, stream.readinto, total, compressed=compressed, progress=progress)
+
+    def add(
+        self, name: str, read: Read, total: int, *, compressed: bool, progress: Progress
+    ) -> EntryProof:
+        """Add what `read` gives, about `total` bytes, as entry `name`; `compressed` content is
+        stored, never deflated twice."""
         info = self._entry(name, zipfile.ZIP_STORED if compressed else zipfile.ZIP_DEFLATED)
         blocks = stored_blocks if compressed else deflated_blocks
-        total = source.stat().st_size
         file = self._zip.fp
         assert file is not None
         info.header_offset, info.CRC = self._zip.start_dir, 0
         file.seek(info.header_offset)
         file.write(info.FileHeader(zip64=True))  # the sizes follow when they are known
-        with source.open("rb", buffering=0) as read, Digest() as digest:
-            for block in blocks(read.readinto, digest):
+        with Digest() as digest:
+            for block in blocks(read, digest):
                 file.write(block)
                 info.compress_size += len(block)
                 progress.report(digest.size, total, "Packing the ZIP")

@@ -33,7 +33,8 @@ class ScheduleFact:
 class RunFact:
     """A scheduled run. `kind` is "backup" or another; `state` one of "waiting", "running",
     "done", "failed", "cancelled", "overtaken", "missed"; `tries` have failed so far, the last
-    one for `reason`. Times carry their time zone."""
+    one for `reason`; `next_try` is since when it waits, or until when. Times carry their time
+    zone."""
 
     kind: str
     due_at: datetime
@@ -112,7 +113,8 @@ def _of_kind(runs: Sequence[RunFact], now: datetime, check: Check) -> Reading:
         return _failed(failed, words, check)
     if newest.state == "missed":
         return Reading(Level.SOON, words, sentence=_MISSED, fix=_MISSED_FIX)
-    if newest.state == "waiting" and (now - newest.due_at).total_seconds() > _LONG_WAIT_SECONDS:
+    waits = now - (newest.next_try or newest.due_at)  # one that is made up was due long before
+    if newest.state == "waiting" and waits.total_seconds() > _LONG_WAIT_SECONDS:
         return Reading(Level.SOON, words, sentence=_WAITING, fix=_WAITING_FIX)
     if newest.state == "cancelled":
         return Reading(Level.GOOD, words, sentence="Somebody stopped the last scheduled {what}.")

@@ -84,8 +84,8 @@ CHECKS: Final = (
         title="Sound indexes",
         measure=_structure,
         finding="{indexes} {is} damaged: searches may miss records, and duplicates may slip in.",
-        why="The index no longer agrees with its own order; a failing disk or a change of the "
-        "operating system may be behind it.",
+        why="An index is a sorted list that makes searching fast, and this one is out of order; "
+        "a failing disk or a change of the operating system may be behind it.",
         fix="Do not delete any backup. Build the index anew, run a test restore of the newest "
         "backup, and have the disk looked at.",
         good="All {indexes} are sound.",

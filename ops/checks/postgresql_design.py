@@ -364,7 +364,8 @@ CHECKS: Final = (
         title="Indexes that do the same work",
         measure=_same,
         finding="{indexes} {does} the same work as another index of {owner}.",
-        why="Every change has to be written into both; only one is ever needed.",
+        why="An index is a sorted list that makes searching fast. Every change has to be written "
+        "into both, and only one is ever needed.",
         fix="Show this to whoever makes the app. It can be cured with: "
         "DROP INDEX CONCURRENTLY {first};",
         good="No two indexes do the same work.",
@@ -377,7 +378,8 @@ CHECKS: Final = (
         title="Indexes that nobody uses",
         measure=_unused,
         finding="{indexes} {was} not used once in {days} ({bytes}).",
-        why="Every change has to be written into them, and they take room.",
+        why="An index is a sorted list that makes searching fast. Every change has to be written "
+        "into it, used or not, and it takes room.",
         fix="Ask whoever makes the app whether a yearly report, or a stand-in copy, needs them.",
         good="No large index goes unused, or counting is too young to tell.",
         unit="days of counting",

@@ -42,7 +42,8 @@ _QUERY: Final = _ACTIVITY.format(
 )
 
 _PREPARED: Final = """
-SELECT gid, owner, database, extract(epoch FROM now() - prepared)::float AS seconds
+SELECT gid, quote_literal(gid) AS literal, owner, database,
+       extract(epoch FROM now() - prepared)::float AS seconds
 FROM pg_prepared_xacts ORDER BY prepared LIMIT 10
 """
 
@@ -101,7 +102,12 @@ def _prepared(context: Context, check: Check) -> Reading:
     if not rows:
         return Reading(Level.GOOD, {}, 0)
     seconds = max(0.0, rows[0]["seconds"])
-    words = {"name": rows[0]["gid"], "time": duration(seconds), "database": rows[0]["database"]}
+    words = {
+        "name": rows[0]["gid"],
+        "literal": rows[0]["literal"],
+        "time": duration(seconds),
+        "database": rows[0]["database"],
+    }
     detail = "\n".join(
         f"{row['gid']} of {row['owner']} in {row['database']}: {row['seconds']:.0f} s"
         for row in rows
@@ -243,7 +249,7 @@ CHECKS: Final = (
         "(database {database}).",
         why="What it has touched stays locked, even across a restart, and clean-up stands still.",
         fix="If the program that began it does not finish it, run in that database: "
-        "ROLLBACK PREPARED '{name}';",
+        "ROLLBACK PREPARED {literal};",
         good="No change in two steps is left unfinished.",
         unit="seconds",
         warning=60,

@@ -237,8 +237,8 @@ CHECKS: Final = (
         title="Half-built indexes",
         measure=_invalid,
         finding="{indexes} {was} left half-built.",
-        why="A half-built index costs time at every change and helps no search; one that should "
-        "keep out duplicates does not do so.",
+        why="An index is a sorted list that makes searching fast. A half-built one costs time at "
+        "every change and helps no search, and one that should keep out duplicates does not.",
         fix="Show this to whoever makes the app. It can be built again with: "
         "REINDEX INDEX CONCURRENTLY {first};",
         good="All indexes are complete.",

@@ -14,6 +14,7 @@ from ops.checks.base import CannotCheck, Check, Context
 from ops.checks.purpose import Purpose
 from ops.checks.redis_info import CHECKS as INFO
 from ops.checks.redis_info import count_keys
+from ops.checks.redis_use import CHECKS as USE
 from ops.errors import Busy, OpsError, SettingsError, Unavailable
 from ops.target import redact
 
@@ -21,8 +22,10 @@ if TYPE_CHECKING:
     from redis import Redis
 
 _SECONDS: Final = 2
+_SLOWLOG_READ: Final = 128
+_KEYS_SAMPLED: Final = 200
 
-CHECKS: Final[tuple[Check, ...]] = INFO
+CHECKS: Final[tuple[Check, ...]] = (*INFO, *USE)
 
 
 @contextmanager
@@ -46,6 +49,7 @@ def open_context(url: str, purpose: Purpose | None = None) -> Iterator[Context]:
             socket_timeout=_SECONDS,
             socket_connect_timeout=_SECONDS,
             decode_responses=True,
+            encoding_errors="replace",  # names of keys are bytes
             retry=Retry(NoBackoff(), 0),
         )
     except ValueError as cause:
@@ -73,11 +77,74 @@ def _look(client: Redis) -> dict[str, Any]:
     config: Any = {}
     refusal = ""
     try:
-        for name in ("save", "maxclients"):
+        for name in ("save", "maxclients", "bind", "protected-mode"):
             config |= client.config_get(name)
     except ResponseError as cause:  # many hosts keep CONFIG to themselves
         refusal = redact(str(cause))
-    return {"info": info, "config": config, "config_refusal": refusal, "ping_ms": milliseconds}
+    asked: dict[str, Any] = {}
+    refusals: dict[str, str] = {}
+    for name, question in (("slowlog", _slowlog), ("sample", _sample)):
+        try:
+            asked[name] = question(client)
+        except ResponseError as cause:
+            refusals[name] = redact(str(cause))
+    return {
+        "info": info,
+        "asked_at": time.time(),
+        "config": config,
+        "config_refusal": refusal,
+        "asked": asked,
+        "refusals": refusals,
+        "lets_in_anybody": _lets_in_anybody(client),
+        "ping_ms": milliseconds,
+    }
+
+
+def _slowlog(client: Redis) -> list[dict[str, Any]]:
+    """The newest slow commands, without what they were about."""
+    told: Any = client.slowlog_get(_SLOWLOG_READ)
+    return [
+        {
+            "start_time": one["start_time"],
+            "duration": one["duration"],
+            "command": _text(one["command"]).split(" ")[0].upper(),
+        }
+        for one in told
+    ]
+
+
+def _sample(client: Redis) -> dict[str, int]:
+    """Some keys and the bytes that each takes, in two trips."""
+    _, names = client.scan(count=_KEYS_SAMPLED)
+    asking = client.pipeline(transaction=False)
+    for name in names[:_KEYS_SAMPLED]:
+        asking.memory_usage(name, samples=5)
+    return {
+        _text(name): int(used or 0) for name, used in zip(names, asking.execute(), strict=False)
+    }
+
+
+def _lets_in_anybody(client: Redis) -> bool:
+    """Whether it answers somebody who does not give a password."""
+    from redis import ConnectionPool, Redis
+    from redis.exceptions import RedisError
+
+    options = client.connection_pool.connection_kwargs
+    login = ("username", "password")
+    stranger = {name: value for name, value in options.items() if name not in login}
+    try:
+        with Redis(
+            connection_pool=ConnectionPool(
+                connection_class=client.connection_pool.connection_class, **stranger
+            )
+        ) as other:
+            return bool(other.ping())
+    except (RedisError, OSError):
+        return False
+
+
+def _text(value: Any) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
 
 
 def _in_words(cause: Exception) -> OpsError:

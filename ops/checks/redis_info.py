@@ -1,22 +1,22 @@
 """What is asked about a Redis, all from one INFO: memory, clients, and whether it saves.
 
-What the Redis is for is not known here (cache, sessions, queue), so what is normal for a
-cache is told without alarm.
+Where nobody has said what the Redis is for, what is normal for a cache is told without alarm.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from typing import Any, Final
 
 from ops.checks.base import CannotCheck, Check, Context, Level, Reading
+from ops.checks.history import counted
+from ops.checks.purpose import Purpose
 from ops.checks.words import MB, duration, many, size
 
 _OLDEST_SUPPORTED: Final = 7
 
 
-def _info(context: Context, name: str) -> Any:
+def info(context: Context, name: str) -> Any:
     """A field of INFO; services that only resemble Redis leave some out."""
     try:
         return context.facts["info"][name]
@@ -24,7 +24,8 @@ def _info(context: Context, name: str) -> Any:
         raise CannotCheck("this server does not tell", detail=f"INFO has no {name}") from None
 
 
-def _config(context: Context, name: str) -> str:
+def config(context: Context, name: str) -> str:
+    """A setting; many hosts keep them to themselves."""
     try:
         return str(context.facts["config"][name])
     except KeyError:
@@ -41,8 +42,9 @@ def count_keys(info: Mapping[str, Any], what: str) -> int:
     return sum(int(space[what]) for space in spaces)
 
 
-def _since(context: Context) -> str:
-    return f"in the last {duration(_info(context, 'uptime_in_seconds'))}"
+def started(context: Context) -> float:
+    """When this Redis was started (seconds since the epoch); its counters count from then."""
+    return float(context.facts["asked_at"]) - float(info(context, "uptime_in_seconds"))
 
 
 def _answers(context: Context, check: Check) -> Reading:
@@ -51,7 +53,7 @@ def _answers(context: Context, check: Check) -> Reading:
 
 
 def _memory(context: Context, check: Check) -> Reading:
-    used, limit = int(_info(context, "used_memory")), int(_info(context, "maxmemory"))
+    used, limit = int(info(context, "used_memory")), int(info(context, "maxmemory"))
     of_machine = limit == 0
     limit = limit or int(context.facts["info"].get("total_system_memory", 0))
     policy = str(context.facts["info"].get("maxmemory_policy", "unknown"))
@@ -70,21 +72,16 @@ def _memory(context: Context, check: Check) -> Reading:
 
 
 def _last_save(context: Context, check: Check) -> Reading:
-    info = context.facts["info"]
-    statuses = {"rdb_last_bgsave_status": _info(context, "rdb_last_bgsave_status")}
-    if info.get("aof_enabled"):
-        for name in ("aof_last_write_status", "aof_last_bgrewrite_status"):
-            statuses[name] = info.get(name, "ok")
-    detail = ", ".join(f"{name} {status}" for name, status in statuses.items())
-    failed = any(status != "ok" for status in statuses.values())
-    return Reading(Level.NOW if failed else Level.GOOD, detail=detail)
+    status = info(context, "rdb_last_bgsave_status")
+    level = Level.GOOD if status == "ok" else Level.NOW
+    return Reading(level, detail=f"rdb_last_bgsave_status {status}")
 
 
 def _save_age(context: Context, check: Check) -> Reading:
-    if not _config(context, "save"):
+    if not config(context, "save"):
         return Reading(Level.GOOD, sentence="Redis is not set to save copies by itself.")
-    changes = int(_info(context, "rdb_changes_since_last_save"))
-    hours = max(0.0, time.time() - int(_info(context, "rdb_last_save_time"))) / 3600
+    changes = int(info(context, "rdb_changes_since_last_save"))
+    hours = max(0.0, context.now - int(info(context, "rdb_last_save_time"))) / 3600
     words = {"age": duration(hours * 3600), "changes": many(changes, "change")}
     level = check.judge(hours) if changes > check.quiet_below else Level.GOOD
     return Reading(level, words, hours, f"rdb_changes_since_last_save {changes:,}")
@@ -92,54 +89,86 @@ def _save_age(context: Context, check: Check) -> Reading:
 
 def _persistence(context: Context, check: Check) -> Reading:
     keys = count_keys(context.facts["info"], "keys")
-    if _info(context, "aof_enabled"):
+    if info(context, "aof_enabled"):
         return Reading(Level.GOOD, detail="appendonly yes")
-    schedule = _config(context, "save")
-    level = Level.INFO if not schedule and keys > check.quiet_below else Level.GOOD
-    sentence = "" if schedule or level is Level.INFO else "Redis saves nothing, and holds nothing."
+    schedule = config(context, "save")
+    detail = f"appendonly no, save {schedule!r}"
     words = {"keys": many(keys, "item")}
-    return Reading(level, words, keys, f"appendonly no, save {schedule!r}", sentence=sentence)
+    if schedule:
+        return Reading(Level.GOOD, words, keys, detail)
+    if keys <= check.quiet_below:
+        nothing = "Redis saves nothing, and holds nothing."
+        return Reading(Level.GOOD, words, keys, detail, sentence=nothing)
+    purpose = context.facts["purpose"]
+    if purpose is not None and not purpose.may_lose:
+        level = Level.SOON if purpose is Purpose.SESSIONS else Level.NOW
+        words["purpose"] = purpose.in_words
+        lost = "A restart of Redis loses all its {keys}, though it is used for: {purpose}."
+        return Reading(level, words, keys, detail, sentence=lost)
+    return Reading(Level.INFO, words, keys, detail)
 
 
 def _clients(context: Context, check: Check) -> Reading:
-    used = int(_info(context, "connected_clients"))
+    used = int(info(context, "connected_clients"))
     limit = context.facts["info"].get("maxclients")
-    limit = int(limit if limit is not None else _config(context, "maxclients"))
+    limit = int(limit if limit is not None else config(context, "maxclients"))
     refused = int(context.facts["info"].get("rejected_connections", 0))
+    found = counted(context, check.id, {"refused": refused}, started(context))
     percent = 100 * used / max(1, limit)
-    words = {"used": used, "limit": f"{limit:,}"}
+    words = {"used": used, "limit": f"{limit:,}", "since": found.since}
     level = check.judge(percent) if used >= check.quiet_below else Level.GOOD
     detail = f"connected_clients {used}, rejected_connections {refused}"
-    if level is Level.GOOD and refused:
-        words |= {"refused": many(refused, "program"), "since": _since(context)}
-        turned_away = "There are seats now, but {refused} found none {since}."
-        return Reading(Level.INFO, words, percent, detail, sentence=turned_away)
+    if level is not Level.NOW and found.by["refused"]:
+        words["refused"] = many(int(found.by["refused"]), "program")
+        away = "There are seats now, but {refused} found none {since}."
+        worse = Level.INFO if found.is_total else Level.NOW
+        return Reading(worse, words, percent, detail, sentence=away)
     return Reading(level, words, percent, detail)
 
 
 def _hits(context: Context, check: Check) -> Reading:
-    """Totals since the start, and a purpose that is not known: told without alarm."""
-    hits, misses = int(_info(context, "keyspace_hits")), int(_info(context, "keyspace_misses"))
-    total = hits + misses
-    missed = 100 * misses / total if total else 0.0
-    words = {"percent": f"{missed:.0f}", "since": _since(context)}
-    detail = f"keyspace_hits {hits:,}, keyspace_misses {misses:,}"
+    figures = {
+        "hits": int(info(context, "keyspace_hits")),
+        "misses": int(info(context, "keyspace_misses")),
+    }
+    found = counted(context, check.id, figures, started(context))
+    total = found.by["hits"] + found.by["misses"]
+    missed = 100 * found.by["misses"] / total if total else 0.0
+    words = {"percent": f"{missed:.0f}", "since": found.since}
+    detail = f"keyspace_hits {found.by['hits']:,.0f}, keyspace_misses {found.by['misses']:,.0f}"
     if total < check.quiet_below:
         few = "Too little was looked up {since} to judge this."
         return Reading(Level.GOOD, words, missed, detail, sentence=few)
-    level = Level.GOOD if check.judge(missed) is Level.GOOD else Level.INFO
+    purpose, level = context.facts["purpose"], found.level(check.judge(missed))
+    if purpose is not Purpose.CACHE and level is not Level.GOOD:
+        level = Level.INFO if purpose is None else Level.GOOD
+        others = "" if purpose is None else "For what Redis is used for here, this does not matter."
+        return Reading(level, words, missed, detail, sentence=others)
     return Reading(level, words, missed, detail)
 
 
 def _evictions(context: Context, check: Check) -> Reading:
-    evicted = int(_info(context, "evicted_keys"))
-    level = Level.INFO if check.judge(evicted) is not Level.GOOD else Level.GOOD
-    words = {"items": many(evicted, "item"), "since": _since(context)}
-    return Reading(level, words, evicted, f"evicted_keys {evicted:,}")
+    """A cache is there to drop items; for anything else each one is a loss."""
+    figures = {
+        "evicted": int(info(context, "evicted_keys")),
+        "commands": int(info(context, "total_commands_processed")),
+    }
+    found = counted(context, check.id, figures, started(context))
+    evicted = found.by["evicted"]
+    share = 100 * evicted / max(1.0, found.by["commands"])
+    words = {"items": many(int(evicted), "item"), "since": found.since}
+    detail = f"evicted_keys {evicted:,.0f}, {share:.1f} % of the commands"
+    purpose = context.facts["purpose"]
+    level = Level.INFO if evicted else Level.GOOD
+    if purpose is Purpose.CACHE:
+        level = found.level(check.judge(share)) if evicted else Level.GOOD
+    elif purpose is not None and evicted:
+        level = found.level(Level.NOW)
+    return Reading(level, words, share, detail)
 
 
 def _version(context: Context, check: Check) -> Reading:
-    version = str(_info(context, "redis_version"))
+    version = str(info(context, "redis_version"))
     behind = _OLDEST_SUPPORTED - int(version.split(".")[0])
     return Reading(check.judge(behind), {"version": version}, behind, f"redis_version {version}")
 
@@ -156,6 +185,8 @@ CHECKS: Final = (
         unit="ms",
         warning=100,
         source="own",
+        opens_after=3,
+        closes_at=0.9,
     ),
     Check(
         id="redis.last_save",
@@ -166,7 +197,7 @@ CHECKS: Final = (
         "refuse changes until saving works again.",
         fix="Make room on Redis' disk, check the rights on its folder, then run: BGSAVE",
         good="No save to disk has failed.",
-        source="rdb_last_bgsave_status, aof_last_write_status",
+        source="rdb_last_bgsave_status",
         remedy=("redis.bgsave",),
     ),
     Check(
@@ -223,7 +254,10 @@ CHECKS: Final = (
         fix="If it holds more than a cache, have saving switched on: CONFIG SET appendonly yes",
         good="Redis saves to its disk.",
         unit="items",
-        source="information, because the purpose of this Redis is not known (own)",
+        source="own; act now for a queue or main data, look soon for sessions, information for a "
+        "cache or where the purpose is not known",
+        needs="+config|get",
+        remedy=("redis.appendonly",),
     ),
     Check(
         id="redis.hits",
@@ -245,12 +279,13 @@ CHECKS: Final = (
         title="Items thrown out",
         measure=_evictions,
         finding="{items} had to go for lack of memory {since}.",
-        why="For a cache that is normal. For a job queue or for main data it is a loss.",
+        why="A cache then helps less. For a job queue or for main data it is a loss.",
         fix="If it holds more than a cache, have its memory raised: CONFIG SET maxmemory …",
         good="Nothing had to go for lack of memory {since}.",
-        unit="items",
+        unit="% of the commands",
         warning=1,
-        source="information, because the purpose of this Redis is not known (own)",
+        source="own; of a cache. Act now where Redis is no cache, information where its purpose "
+        "is not known",
     ),
     Check(
         id="redis.version",

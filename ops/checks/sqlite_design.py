@@ -143,7 +143,8 @@ CHECKS: Final = (
         title="Indexes that do the same work",
         measure=_duplicates,
         finding="{indexes} {does} the same work as another index of {table}.",
-        why="Every change has to be written into both; only one is ever needed.",
+        why="An index is a sorted list that makes searching fast. Every change has to be written "
+        "into both, and only one is ever needed.",
         fix="Show this to whoever makes the app. It can be cured with: DROP INDEX {first};",
         good="No two indexes of a large table do the same work.",
         unit="indexes",

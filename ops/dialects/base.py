@@ -42,6 +42,9 @@ from ops.dialects.values import (
     SessionGroup as SessionGroup,
 )
 from ops.dialects.values import (
+    Sink as Sink,
+)
+from ops.dialects.values import (
     SizeReport as SizeReport,
 )
 from ops.dialects.values import (
@@ -58,6 +61,9 @@ from ops.dialects.values import (
 )
 from ops.dialects.values import (
     Stuck as Stuck,
+)
+from ops.dialects.values import (
+    SupportsReadInto as SupportsReadInto,
 )
 from ops.dialects.values import (
     TableShape as TableShape,
@@ -88,6 +94,8 @@ class Dialect(ABC):
     backend: ClassVar[str]
     title: ClassVar[str]
     entry_suffix: ClassVar[str]
+    swap_share: ClassVar[float] = 0.25
+    """About how much of a restore's time the swap takes, as measured; for the progress bar."""
 
     # -- looking ---------------------------------------------------------------
 
@@ -173,12 +181,18 @@ class Dialect(ABC):
 
     @abstractmethod
     def dump(
-        self, engine: Engine, into: Path, progress: Progress, *, checksums: bool = False
+        self,
+        engine: Engine,
+        workspace: Path,
+        sink: Sink,
+        progress: Progress,
+        *,
+        checksums: bool = False,
     ) -> Snapshot:
-        """Write the database as of one moment to the new file `into`; `checksums` asks for
-        those of every table's content.
+        """Give the database as of one moment to `sink`; what that needs on the side goes into
+        the folder `workspace`. `checksums` asks for those of every table's content.
 
-        Raises Unavailable, ToolFailed, Cancelled; `into` may then hold half a dump.
+        Raises Unavailable, ToolFailed, Cancelled; `sink` may then have got half a dump.
         """
 
     @abstractmethod

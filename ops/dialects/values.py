@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import Protocol
 
 from ops.archive.manifest import MOST_COLUMNS, MOST_COLUMNS_OF_ONE, TableRows
+from ops.progress import Progress
 
 
 class NoticeLevel(StrEnum):
@@ -50,8 +52,23 @@ class Snapshot:
     tables: tuple[TableRows, ...]
     server_version: str
     tool: str
-    compressed: bool
     details: dict[str, str | int] = field(default_factory=dict)
+
+
+class SupportsReadInto(Protocol):
+    """What can fill a buffer from its start."""
+
+    def readinto(self, buffer: memoryview, /) -> int | None:
+        """How many bytes it gave; 0 at its end."""
+
+
+class Sink(Protocol):
+    """Takes the content of a dump, once."""
+
+    def __call__(
+        self, source: SupportsReadInto, size: int, *, compressed: bool, progress: Progress
+    ) -> None:
+        """Read `source` to its end, about `size` bytes; what is `compressed` is stored as it is."""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Any, Final, Protocol
 from ops.backup import create_backup
 from ops.beside import restore_beside
 from ops.catalog import read_archive
+from ops.checks.words import many
 from ops.compare import compare_archive
 from ops.errors import Cancelled, OpsError, Refused
 from ops.fixes import do_fix
@@ -68,15 +69,18 @@ def _tried(home: Installation, target: Target, archive: Path, progress: Progress
 
 
 def _pruned(home: Installation, target: Target) -> dict[str, Any]:
-    """`deleted`: the old backups that the schedule does not keep; `notes`: why not."""
+    """`deleted`: the old backups that the schedule does not keep; `notes`: that in words, or
+    why they are still there."""
     schedule = schedule_of(home, target.name)
     if schedule is None:
         return {"deleted": []}
     try:
-        return {"deleted": prune(target, home.folder, schedule.plan).deleted}
+        deleted = prune(target, home.folder, schedule.plan).deleted
     except OpsError as error:
         told = f"The backup was made, but old ones could not be deleted. {error} {error.hint}"
-    return {"deleted": [], "notes": [told.strip()]}
+        return {"deleted": [], "notes": [told.strip()]}
+    went = [f"{many(len(deleted), 'old backup')} deleted, as the schedule says."]
+    return {"deleted": deleted, "notes": went if deleted else []}
 
 
 def _prune(

@@ -1,9 +1,10 @@
 """The way of the console's ancestor, written again to compare with: a temporary copy, the ZIP
 in memory by the standard library's deflate at level 6, then written once more; a restore reads
-everything into memory and copies over the live file.
+everything into memory and copies over the live file. It checks nothing and flushes nothing.
 
     python -m tests.bench.seed backup DATABASE ZIP
     python -m tests.bench.seed restore ZIP DATABASE SAFETY
+    python -m tests.bench.seed checked-restore ZIP DATABASE SAFETY
     python -m tests.bench.seed pg-backup URL PG_DUMP ZIP
     python -m tests.bench.seed pg-restore ZIP URL PG_RESTORE
 """
@@ -13,18 +14,20 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import zipfile
+from contextlib import closing
 from pathlib import Path
 
 
-def _zipped(content: bytes, name: str, into: str) -> None:
+def _zipped(copy: Path, name: str, into: str) -> None:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
         file.writestr("manifest.json", json.dumps({"schema_version": 1}))
-        file.writestr(name, content)
+        file.write(copy, name)
     Path(into).write_bytes(buffer.getvalue())
 
 
@@ -33,7 +36,7 @@ def backup(database: str, into: str) -> None:
     with tempfile.TemporaryDirectory(dir=Path(into).parent) as folder:
         copy = Path(folder) / "copy.db"
         shutil.copy2(database, copy)
-        _zipped(copy.read_bytes(), "database.db", into)
+        _zipped(copy, "database.db", into)
 
 
 def restore(archive: str, database: str, safety: str) -> None:
@@ -46,12 +49,20 @@ def restore(archive: str, database: str, safety: str) -> None:
     staged.unlink()
 
 
+def checked_restore(archive: str, database: str, safety: str) -> None:
+    """SQLite, and integrity_check of what is then live: the least that tells a good copy."""
+    restore(archive, database, safety)
+    with closing(sqlite3.connect(database)) as connection:
+        if connection.execute("PRAGMA integrity_check").fetchone() != ("ok",):
+            raise SystemExit("damaged")
+
+
 def pg_backup(url: str, pg_dump: str, into: str) -> None:
     """PostgreSQL."""
     with tempfile.TemporaryDirectory(dir=Path(into).parent) as folder:
         dump = Path(folder) / "copy.pgdump"
         subprocess.run([pg_dump, "-Fc", f"--file={dump}", url], check=True)
-        _zipped(dump.read_bytes(), "database.pgdump", into)
+        _zipped(dump, "database.pgdump", into)
 
 
 def pg_restore(archive: str, url: str, program: str) -> None:
@@ -68,7 +79,13 @@ def _unzipped(archive: str, name: str) -> bytes:
         return file.read(name)
 
 
-WAYS = {"backup": backup, "restore": restore, "pg-backup": pg_backup, "pg-restore": pg_restore}
+WAYS = {
+    "backup": backup,
+    "restore": restore,
+    "checked-restore": checked_restore,
+    "pg-backup": pg_backup,
+    "pg-restore": pg_restore,
+}
 
 if __name__ == "__main__":
     WAYS[sys.argv[1]](*sys.argv[2:])

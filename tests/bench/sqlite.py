@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from tests.bench.data import make_sqlite
-from tests.bench.measure import Found, Way, contest
+from tests.bench.measure import Found, Way, contest, timed
 
 PYTHON = sys.executable
 OURS = (PYTHON, "-m", "tests.bench.ours")
@@ -22,8 +23,25 @@ def run(folder: Path, size: int, rounds: int, say: Callable[[str], None]) -> Fou
     make_sqlite(database, size)
     found = {"SQLite backup": contest(_backups(folder, database), rounds, say)}
     archive = next((folder / "with-read-back" / "backups").rglob("*.zip"))
-    found["SQLite restore"] = contest(_restores(folder, database, archive), rounds, say)
-    return Found(found)
+    restores = _restores(folder, database, archive)
+    found["SQLite restore"] = contest(restores, rounds, say)
+    return Found(found, {"longest_wait_of_a_writer_seconds": _held(restores[-1], folder)})
+
+
+def _held(restore: Way, folder: Path) -> float:
+    """Seconds that a program had to wait for its commit while the restore ran."""
+    restore.prepare()
+    writer = subprocess.Popen(
+        [PYTHON, "-m", "tests.bench.writer", folder / "live.db"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        timed(restore)
+    finally:
+        longest, _ = writer.communicate()
+    return float(longest)
 
 
 def _backups(folder: Path, database: Path) -> list[Way]:
@@ -64,8 +82,10 @@ def _restores(folder: Path, database: Path, archive: Path) -> list[Way]:
         shutil.copy2(archive.parents[2] / "seal.key", data)
 
     restore = [*OURS, "restore", f"sqlite:///{live}", data, archive]
+    checked = [*SEED, "checked-restore", zipped, live, safety]
     return [
         Way("the seed's way", [*SEED, "restore", zipped, live, safety], fresh, live),
+        Way("the seed's way, then checked", checked, fresh, live),
         Way("cp", ["cp", database, live], fresh, live),
         Way("ours, checked, with a safety copy", restore, fresh, live, ours=True),
     ]

@@ -13,6 +13,7 @@ from ops.outlook import findings_about_disks
 from ops.samples import (
     BACKUP_SIZE,
     FREE_DISK,
+    JOB_SECONDS,
     SESSIONS,
     SIZE,
     TABLE_ROWS,
@@ -25,7 +26,8 @@ from ops.trends import DAY, change
 
 _ENOUGH = 3
 _PERIODS = {"2 days": 2, "30 days": 30, "1 year": 365, "All": 3650}
-_DATABASE, _FREE, _BACKUPS = "The whole database", "Free on its disk", "Backups"
+_DATABASE, _FREE, _BACKUPS = "The whole database", "Free on its disk", "Its backups"
+_DURATION = "How long a backup takes"
 
 
 def draw_outlook(target: Target) -> None:
@@ -43,9 +45,11 @@ def draw_outlook(target: Target) -> None:
 
 
 def draw_growth(target: Target) -> None:
-    """The database, its disk, its backups or one of its tables over time, as a person chooses."""
+    """The database, its disk, its backups or one of its tables over time, as a person chooses:
+    sizes, and rows of a table."""
     store, tables = console().store, names_of(console().store, target.name, TABLE_SIZE)
     known = {_DATABASE: SIZE, _FREE: FREE_DISK, _BACKUPS: BACKUP_SIZE}
+    known[_DURATION] = f"{JOB_SECONDS}backup"
     st.subheader("Over time")
     left, right = st.columns([2, 1])
     what = left.selectbox("What", [*known, *tables])
@@ -53,7 +57,11 @@ def draw_growth(target: Target) -> None:
     since = time.time() - days * DAY
     samples = samples_of(store, target.name, known.get(what, TABLE_SIZE + what), since=since)
     if len(samples) < _ENOUGH:
-        st.caption("It is too early to draw this: the console measures every 15 minutes.")
+        st.caption("It is too early to draw this: there are not three figures yet.")
+        return
+    if what == _DURATION:
+        count_trend(samples, "Seconds")
+        st.caption("Seconds that each backup took.")
         return
     size_trend(samples, what)
     rows = [] if what in known else samples_of(store, target.name, TABLE_ROWS + what, since=since)

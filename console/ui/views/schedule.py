@@ -42,6 +42,7 @@ def draw() -> None:
         schedule = _schedule(target)
         plan = schedule.plan if schedule else plan_from({"zone": person_zone()}, Plan())
         _state(target, schedule)
+        above = st.container()
         st.subheader("When")
         # New keys for a new plan: one that was changed elsewhere is shown as it is.
         key = f"{target.name}-{crc32(plan.model_dump_json().encode())}"
@@ -51,7 +52,8 @@ def draw() -> None:
             show_error(error.as_dict())
             return
         _save(target, schedule, chosen)
-        _next_runs(chosen, is_saved=schedule is not None and chosen == plan)
+        with above:
+            _next_runs(chosen, is_saved=schedule is not None and chosen == plan)
         _what_goes(target, chosen)
         _last_runs(target)
 
@@ -90,7 +92,7 @@ def _save(target: Target, schedule: Schedule | None, chosen: Plan) -> None:
     if st.button(label, type="primary", icon=":material/save:", disabled=not is_new):
         put_in_force(target, chosen)
     if schedule and is_new:
-        st.caption("What you have changed is shown below, but it counts only once it is saved.")
+        st.caption("What you have changed counts only once it is saved.")
 
 
 def _next_runs(chosen: Plan, *, is_saved: bool) -> None:

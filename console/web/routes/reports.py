@@ -9,6 +9,8 @@ from starlette.routing import Route
 
 from console.context import console
 from console.web.answers import error_answer, problem
+from console.web.gate import address_of, session_of
+from ops.activity import record
 from ops.errors import OpsError
 from ops.report import Format, make_report, rendered
 
@@ -19,9 +21,17 @@ async def report(request: Request) -> Response:
     if wanted not in [format.value for format in Format]:
         return problem(404, "There is no report of this kind.", "Ask for html, pdf or json.")
     try:
-        return await anyio.to_thread.run_sync(_made, target, Format(wanted))
+        made = await anyio.to_thread.run_sync(_made, target, Format(wanted))
+        await anyio.to_thread.run_sync(_note, request, target, wanted)
+        return made
     except OpsError as error:
         return error_answer(404, error)
+
+
+def _note(request: Request, target: str, wanted: str) -> None:
+    """A line of activity."""
+    who, where = session_of(request).account, address_of(request)
+    record(console(), who=who, where=where, what="report", target=target, detail=wanted)
 
 
 def _made(target: str, format: Format) -> Response:

@@ -18,6 +18,7 @@ from ops.dialects.base import (
     Replacement,
     RowSource,
     ServerSessions,
+    Sink,
     SizeReport,
     SlowStatements,
     Snapshot,
@@ -120,9 +121,15 @@ class PostgreSQL(Dialect):
         return backup.notices(engine, workspace)
 
     def dump(
-        self, engine: Engine, into: Path, progress: Progress, *, checksums: bool = False
+        self,
+        engine: Engine,
+        workspace: Path,
+        sink: Sink,
+        progress: Progress,
+        *,
+        checksums: bool = False,
     ) -> Snapshot:
-        return backup.dump(engine, into, progress, checksums=checksums)
+        return backup.dump(engine, workspace, sink, progress, checksums=checksums)
 
     def check_dump(self, dump: Path, manifest: Manifest, progress: Progress) -> None:
         staging.check_dump(dump, manifest, progress)

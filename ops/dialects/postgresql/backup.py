@@ -16,7 +16,7 @@ from typing import Final
 from sqlalchemy import Connection, Engine, text
 
 from ops.archive.manifest import TableRows
-from ops.dialects.base import Notice, NoticeLevel, Snapshot, with_columns
+from ops.dialects.base import Notice, NoticeLevel, Sink, Snapshot, with_columns
 from ops.dialects.postgresql.checksums import checksum_query, fix_settings
 from ops.dialects.postgresql.connect import APPLICATION, ToolAccess, connected, translated
 from ops.dialects.postgresql.names import PLAIN
@@ -154,8 +154,15 @@ def listed(names: list[str]) -> str:
     return shown if len(names) <= 10 else f"{shown} and {len(names) - 10} more"
 
 
-def dump(engine: Engine, into: Path, progress: Progress, *, checksums: bool) -> Snapshot:
-    """Run pg_dump at an exported snapshot and count every table at the same one."""
+def dump(
+    engine: Engine, workspace: Path, sink: Sink, progress: Progress, *, checksums: bool
+) -> Snapshot:
+    """Run pg_dump at an exported snapshot and count every table at the same one.
+
+    It writes a file and no pipe: so the table of contents has the offsets by which pg_restore
+    works with several jobs.
+    """
+    into, packing = workspace / "dump", progress.within(0.8, 1)
     with connected(engine, autocommit=False) as connection:
         connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
         connection.execute(text("SET LOCAL row_security = off"))
@@ -166,21 +173,23 @@ def dump(engine: Engine, into: Path, progress: Progress, *, checksums: bool) -> 
         tools = tools_for(server_major(connection))
         version = connection.execute(text("SHOW server_version")).scalar()
         total = max(1, int(details["database_bytes"]))
-        dumped = 0.7 if checksums else 0.9
+        dumped = 0.5 if checksums else 0.75
         compression = "zstd" if tools.zstd else "none"
         details["compression"] = compression
         copying = progress.within(0, dumped)
         run_pg_dump(
             engine, connection, tools, snapshot, into, total, copying, compression=compression
         )
-        tables = count_tables(connection, progress.within(dumped, 1), checksums=checksums)
+        tables = count_tables(connection, progress.within(dumped, 0.8), checksums=checksums)
         tables = with_columns(tables, shapes(connection))
+    with into.open("rb", buffering=0) as stream:
+        sink(stream, into.stat().st_size, compressed=tools.zstd, progress=packing)
+    into.unlink()
     return Snapshot(
         _as_datetime(taken_at),
         tables,
         str(version).split()[0],
         f"pg_dump {tools.version}",
-        tools.zstd,
         details,
     )
 
@@ -200,9 +209,6 @@ def run_pg_dump(
     """Dump the database of `holder`, which holds the snapshot, to the file `into`; `total` is
     about how many bytes there are. Sessions show as `application`. `compression` is `zstd`,
     `gzip` or `none`; without it, zstd where the tools know it, else gzip.
-
-    It writes a file and no pipe: so the table of contents has the offsets by which pg_restore
-    works with several jobs.
 
     Raises ToolFailed, Cancelled.
     """

@@ -30,7 +30,7 @@ from ops.dialects.postgresql.sessions import application_of, attended
 from ops.dialects.postgresql.tools import ClientTools, tools_for, tools_that_read
 from ops.errors import OpsError, ToolCrashed, ToolFailed
 from ops.journal import Journal, Step
-from ops.programs import run
+from ops.programs import bytes_read, run
 from ops.progress import Progress
 
 _LIVE = """
@@ -213,8 +213,11 @@ def check_dump(dump: Path, manifest: Manifest, progress: Progress) -> None:
     """Let pg_restore read all of it: in 100 of 100 it noticed a truncation, `--list` in 0."""
     tools = tools_that_read(archive_major(manifest), zstd=needs_zstd(manifest))
 
+    size = max(1, dump.stat().st_size)
+
     def watch() -> None:
-        progress.report(0, 1, "Reading the database inside the backup")
+        read = min(bytes_read(), size * 0.99)
+        progress.report(read, size, "Reading the database inside the backup")
 
     watch()
     read_through(tools, dump, f"--file={os.devnull}", watch=watch)

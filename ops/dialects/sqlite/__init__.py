@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import sqlite3
 from contextlib import AbstractContextManager
-from functools import partial
 from pathlib import Path
 
 from sqlalchemy import Engine
@@ -21,6 +20,7 @@ from ops.dialects.base import (
     Replacement,
     RowSource,
     ServerSessions,
+    Sink,
     SizeReport,
     SlowStatements,
     Snapshot,
@@ -30,7 +30,7 @@ from ops.dialects.base import (
 )
 from ops.dialects.sqlite import backup, figures, restore, rows, settle, stuck, swap
 from ops.dialects.sqlite.connect import file_of
-from ops.dialects.sqlite.inspect import inspect
+from ops.dialects.sqlite.inspect import inspect, reading_of
 from ops.journal import Journal
 from ops.progress import Progress
 
@@ -41,6 +41,7 @@ class SQLite(Dialect):
     backend = "sqlite"
     title = "SQLite"
     entry_suffix = ".db"
+    swap_share = 0.45
 
     def database_name(self, engine: Engine) -> str:
         return file_of(engine).stem
@@ -98,13 +99,19 @@ class SQLite(Dialect):
         return backup.notices(file_of(engine), workspace)
 
     def dump(
-        self, engine: Engine, into: Path, progress: Progress, *, checksums: bool = False
+        self,
+        engine: Engine,
+        workspace: Path,
+        sink: Sink,
+        progress: Progress,
+        *,
+        checksums: bool = False,
     ) -> Snapshot:
-        return backup.dump(file_of(engine), into, progress, checksums=checksums)
+        return backup.dump(file_of(engine), workspace, sink, progress, checksums=checksums)
 
     def check_dump(self, dump: Path, manifest: Manifest, progress: Progress) -> None:
         note = "Checking the database inside the backup"
-        inspect("check", dump, watch=partial(progress.report, 0, 1, note))
+        inspect("check", dump, watch=reading_of(dump, progress, note))
 
     def restore_notices(
         self, engine: Engine, manifest: Manifest, workspace: Path, *, foreign: bool

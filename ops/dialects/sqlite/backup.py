@@ -1,4 +1,4 @@
-"""Taking a snapshot of a SQLite database by the online backup API."""
+"""Taking a snapshot of a SQLite database."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import Final
 
 from ops.archive.manifest import TableRows
-from ops.dialects.base import Notice, NoticeLevel, Snapshot, with_columns
+from ops.dialects.base import Notice, NoticeLevel, Sink, Snapshot, with_columns
 from ops.dialects.sqlite.connect import SIDE_FILES, bytes_of, heeding, reading, translated, writing
 from ops.dialects.sqlite.rows import as_shapes
+from ops.dialects.sqlite.stream import bytes_of_file, held_still, size_of
 from ops.dialects.sqlite.wary import count_tables, shapes
 from ops.progress import Progress
 
 _PAGES_PER_STEP: Final = 2000
+_PATIENCE_SECONDS: Final = 30
+"""With a rollback journal, programs that write without a pause leave few moments to a reader."""
 _QUICK_COPY: Final = (
     "synchronous=OFF",
     "journal_mode=OFF",
@@ -28,7 +31,7 @@ go to the file while they are still in the processor's: half the time of SQLite'
 
 def notices(path: Path, workspace: Path) -> list[Notice]:
     """Room for the copy and its ZIP; whether the file opens at all."""
-    with reading(path) as connection:
+    with reading(path, timeout=_PATIENCE_SECONDS) as connection:
         connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
     need, free = 2 * total_bytes(path), shutil.disk_usage(workspace).free
     if free < need * 1.1:
@@ -49,14 +52,39 @@ def total_bytes(path: Path) -> int:
     return sum(bytes_of(file) for file in files)
 
 
-def dump(path: Path, into: Path, progress: Progress, *, checksums: bool) -> Snapshot:
-    """Copy the database as of now into `into`, under writers, without stopping them in WAL mode.
+def dump(
+    path: Path, workspace: Path, sink: Sink, progress: Progress, *, checksums: bool
+) -> Snapshot:
+    """The database as of now, under writers, without stopping them in WAL mode: straight from
+    its file where that stands still, else by way of a copy.
+
+    Checksums read every row, which takes too long for holding a snapshot: so they need the copy.
+    """
+    if not checksums:
+        with held_still(path) as source:
+            if source is not None:
+                return _streamed(source, path, sink, progress)
+    return _copied(path, workspace, sink, progress, checksums=checksums)
+
+
+def _streamed(source: sqlite3.Connection, path: Path, sink: Sink, progress: Progress) -> Snapshot:
+    taken_at, size = datetime.now(UTC), size_of(source)
+    with bytes_of_file(path, size) as stream:
+        sink(stream, size, compressed=False, progress=progress.within(0, 0.95))
+    return _snapshot(source, _details(source), taken_at, False, progress.within(0.95, 1))
+
+
+def _copied(
+    path: Path, workspace: Path, sink: Sink, progress: Progress, *, checksums: bool
+) -> Snapshot:
+    """By SQLite's online backup.
 
     A read transaction is held open on the source: with it the snapshot stands still, so the
     copy can go in steps that report and can be cancelled. Without it a copy in steps starts
     anew at every foreign write and did not finish in 40 s under two writers.
     """
-    with reading(path, timeout=30) as source, writing(into) as copy:
+    into, copied = workspace / "copy.db", progress.within(0, 0.2)
+    with reading(path, timeout=_PATIENCE_SECONDS) as source, writing(into) as copy:
         _make_quick(copy)
         source.execute("BEGIN")
         source.execute("SELECT count(*) FROM sqlite_schema").fetchone()
@@ -65,16 +93,32 @@ def dump(path: Path, into: Path, progress: Progress, *, checksums: bool) -> Snap
         def step(_status: int, remaining: int, total: int) -> None:
             copied.report(total - remaining, total, "Copying the database")
 
-        copied = progress.within(0, 0.3 if checksums else 0.9)
         source.backup(copy, pages=_PAGES_PER_STEP, progress=step)
         details = _details(source)
         source.execute("ROLLBACK")
-    # Counted on the copy, which is the snapshot; by rule never on a live database.
+    with into.open("rb", buffering=0) as stream:
+        packing = progress.within(0.2, 0.7 if checksums else 0.95)
+        sink(stream, into.stat().st_size, compressed=False, progress=packing)
+    # Counted on the copy, which is the snapshot: the live database is let go by now.
     with reading(into, frozen=True) as connection:
-        tables = _counted(connection, checksums, progress.within(0.3 if checksums else 0.9, 1))
-        tables = with_columns(tables, as_shapes(shapes(connection, to_show=True)))
+        counting = progress.within(0.7 if checksums else 0.95, 1)
+        snapshot = _snapshot(connection, details, taken_at, checksums, counting)
+    into.unlink()
+    return snapshot
+
+
+def _snapshot(
+    connection: sqlite3.Connection,
+    details: dict[str, str | int],
+    taken_at: datetime,
+    checksums: bool,
+    progress: Progress,
+) -> Snapshot:
+    """What is known of the database that `connection` sees."""
+    tables = _counted(connection, checksums, progress)
+    tables = with_columns(tables, as_shapes(shapes(connection, to_show=True)))
     version = sqlite3.sqlite_version
-    return Snapshot(taken_at, tables, version, f"SQLite online backup {version}", False, details)
+    return Snapshot(taken_at, tables, version, f"SQLite {version}", details)
 
 
 def _counted(

@@ -15,7 +15,8 @@ from typing import Any
 from ops.dialects.sqlite import wary
 from ops.dialects.sqlite.connect import in_words
 from ops.errors import BadArchive, OpsError, ToolFailed
-from ops.programs import run
+from ops.programs import bytes_read, run
+from ops.progress import Progress
 
 _OF_THIS_MACHINE = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
 _CUT_OFF = sqlite3.SQLITE_IOERR_SHORT_READ
@@ -56,6 +57,16 @@ def inspect(
     if "problem" in answer:
         raise fault_of(path, answer)
     return answer
+
+
+def reading_of(path: Path, progress: Progress, note: str) -> Callable[[], None]:
+    """A watch that reports how much of the file the program has read. Raises Cancelled."""
+    size = path.stat().st_size
+
+    def watch() -> None:
+        progress.report(min(bytes_read(), size * 0.99), size, note)
+
+    return watch
 
 
 def wary_command(verb: str, path: Path, *arguments: str) -> list[str | Path]:

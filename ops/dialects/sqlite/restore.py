@@ -7,7 +7,6 @@ import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +15,7 @@ from ops.datafolder import replace_durably
 from ops.dialects.base import Notice, NoticeLevel, Replacement
 from ops.dialects.sqlite.backup import total_bytes
 from ops.dialects.sqlite.connect import cannot_open, reading
-from ops.dialects.sqlite.inspect import inspect
+from ops.dialects.sqlite.inspect import inspect, reading_of
 from ops.errors import Unavailable
 from ops.journal import Journal, Step
 from ops.progress import Progress
@@ -85,7 +84,7 @@ def is_damaged(path: Path) -> bool:
 def stage(path: Path, dump: Path, progress: Progress, *, checksums: bool) -> Replacement:
     """Check the unpacked file in a limited process, fit it to the live one, and count it."""
     check, count = progress.within(0, 0.5), progress.within(0.5, 1)
-    watch = partial(check.report, 0, 1, "Checking the database inside the backup")
+    watch = reading_of(dump, check, "Checking the database inside the backup")
     page_size = inspect("check", dump, watch=watch)["page_size"]
     notes: tuple[str, ...] = ()
     if not is_damaged(path):
@@ -99,7 +98,7 @@ def stage(path: Path, dump: Path, progress: Progress, *, checksums: bool) -> Rep
                 "The backup was rewritten with the live database's page size; "
                 "row numbers that no table declares may differ.",
             )
-    tables = count_rows(dump, partial(count.report, 0, 1, "Counting rows"), checksums=checksums)
+    tables = count_rows(dump, reading_of(dump, count, "Counting rows"), checksums=checksums)
     return Replacement(str(dump), dump.stat().st_size, notes=notes, tables=tables)
 
 

@@ -128,6 +128,10 @@ def _pad(source: Path) -> None:
         raise Refused("The backup holds an empty database of a kind that cannot be put in place.")
 
 
+_COPY_SHARE: Final = 0.7
+"""The rest goes by in the checkpoint, which must not be broken off and so reports nothing."""
+
+
 class _Writer:
     """The one transaction that makes a replacement live."""
 
@@ -145,7 +149,7 @@ class _Writer:
         self._keep = keep
         self._in_wal = in_wal
         self._journal = journal
-        self._progress = progress
+        self._progress = progress.within(0, _COPY_SHARE)
         self._deadline = time.monotonic() + restore.BUSY_DEADLINE_SECONDS
         self._is_kept = False
 

@@ -1,0 +1,106 @@
+"""The bytes of a SQLite database as of one moment, read from its file without a copy of it.
+
+In WAL mode the file itself changes at checkpoints only, and a checkpoint must not go past the end
+of what a reader sees (sqlite.org/wal.html, "Concurrency" and "Checkpointing"). So while a read
+transaction is held whose snapshot lies in the file as a whole, nothing of it on the side, the
+file stands still, whatever others write meanwhile. Two of SQLite's own answers tell that it is
+so: wal_checkpoint, that all of the WAL is in the file, and data_version, that nobody has
+committed from before that until the transaction had begun.
+
+With a rollback journal the read transaction would do as well, but it keeps writers out: there a
+copy, which is over sooner, is the lesser evil.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sqlite3
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from ops.dialects.sqlite.connect import writing
+from ops.errors import OpsError, ToolFailed
+from ops.programs import output_of
+
+_ATTEMPTS: Final = 10
+_BETWEEN_SECONDS: Final = 0.02
+
+_READ: Final = """
+import sys
+left = int(sys.argv[2])
+with open(sys.argv[1], "rb", buffering=0) as file:
+    while left:
+        piece = file.read(min(left, 1 << 18))
+        if not piece:
+            sys.exit("the file ends before the database does")
+        sys.stdout.buffer.raw.write(piece)
+        left -= len(piece)
+"""
+"""A process of its own reads the file: whoever closes it drops all locks that SQLite holds on it
+in the same process (sqlite.org/howtocorrupt.html, 2.2), also those of an application that uses
+this library."""
+
+
+@contextmanager
+def held_still(path: Path) -> Iterator[sqlite3.Connection | None]:
+    """A connection in a read transaction that sees what the file at `path` holds, and keeps the
+    file as it is; None where it is not in WAL mode, or others write without a pause.
+
+    It is opened for writing, because only such a connection may make a checkpoint.
+    """
+    with writing(path, timeout=30, create=False) as connection:
+        yield connection if _stands_still(connection) else None
+
+
+def _stands_still(connection: sqlite3.Connection) -> bool:
+    """Begin the transaction. False where it was not to be had."""
+    if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+        return False
+    for _ in range(_ATTEMPTS):
+        try:
+            before = _version(connection)
+            busy, in_wal, in_file = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            if not busy and in_wal == in_file:
+                connection.execute("BEGIN")
+                connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+                if _version(connection) == before:
+                    return True
+                connection.execute("ROLLBACK")
+        except sqlite3.OperationalError:  # we may not write, or somebody has it for himself
+            return False
+        time.sleep(_BETWEEN_SECONDS)
+    return False
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    """Differs from an earlier answer if another connection has committed since (pragma.html)."""
+    return int(connection.execute("PRAGMA data_version").fetchone()[0])
+
+
+def size_of(connection: sqlite3.Connection) -> int:
+    """Bytes of the database that the connection sees."""
+    pages = connection.execute("PRAGMA page_count").fetchone()[0]
+    return int(pages) * int(connection.execute("PRAGMA page_size").fetchone()[0])
+
+
+@contextmanager
+def bytes_of_file(path: Path, size: int) -> Iterator[io.BufferedIOBase]:
+    """The first `size` bytes of the file, to be read to their end.
+
+    Raises OpsError where the file cannot be read.
+    """
+    command: list[str | Path] = [sys.executable, "-I", "-c", _READ, path, str(size)]
+    try:
+        with output_of(command, env=os.environ) as stream:
+            yield stream
+    except ToolFailed as failed:
+        raise OpsError(
+            "The database file could not be read to its end, so no backup was made.",
+            "Look at the disk of the database, then try again.",
+            failed.detail,
+        ) from failed

@@ -55,7 +55,8 @@ def left_out(context: Context) -> Reading:
     return Reading(
         Level.INFO,
         {"size": size(context.facts["file_bytes"])},
-        sentence="Not looked at: the database is large ({size}), and this would take a while.",
+        sentence="Not looked at: all of the database ({size}) would have to be read, and a page "
+        "does not wait for that.",
         fix="Let the console look deeper, or run a test restore of the newest backup.",
         looked_at=False,
     )

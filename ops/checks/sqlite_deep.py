@@ -38,7 +38,7 @@ WHERE type = 'table' AND sql LIKE 'create virtual table%' AND sql LIKE '%using%f
 
 
 def _integrity(context: Context, check: Check) -> Reading:
-    if not may_read_all(context, 2 * MB):
+    if not may_read_all(context, 8 * MB):
         return left_out(context)
     try:
         said = [str(next(iter(row.values()))) for row in context.ask("PRAGMA integrity_check(100)")]

@@ -126,6 +126,9 @@ def test_two_people_see_how_far_a_backup_of_1_gib_is(
         outcomes["apart at most, per cent"] = max(shares)
         assert min(map(len, seen)) >= 4
         mine.get_by_role("button", name="Back up now").click()
+        while not (programs := _programs(console, "pg_dump")):
+            time.sleep(0.02)
+        programs[0].suspend()  # so that the button is met in time
         mine.get_by_role("button", name="Stop").click()
         expect(other.get_by_text("Backup was stopped")).to_be_visible(timeout=SLOW)
         assert len(list(console.data.backups("main").glob("*.zip"))) == 1

@@ -234,6 +234,7 @@ def run_pg_dump(
         with connected(engine) as watcher:
             try:
                 watch = _copy_watch(watcher, total, progress, application)
+                watch()  # also where it is over before the first look
                 run(command, env=access.env, watch=watch)
             except ToolFailed as failed:
                 raise explained(failed) from failed

@@ -152,6 +152,7 @@ def _fill(
             dump,
         ]
         try:
+            watch()  # also where it is over before the first look
             run(command, env=access.env, watch=watch, limits=memory_limit())
         except ToolFailed as failed:
             raise _restore_failed(failed) from failed

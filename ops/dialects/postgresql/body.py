@@ -17,7 +17,7 @@ from typing import Any, Final
 import psycopg2
 from sqlalchemy import Connection
 
-from ops.dialects.postgresql.contents import around_extensions, entries_of
+from ops.dialects.postgresql.contents import around_extensions, entries_of, write_listing
 from ops.dialects.postgresql.names import run_plain
 from ops.dialects.postgresql.reading import damaged, limits_for
 from ops.dialects.postgresql.script import CopyBlock, encoding_of, parts_of, without_commands
@@ -142,7 +142,7 @@ def body_of(
 ) -> Body:
     """The body of `dump` without what stays in the database anyway; writes `listing`."""
     entries = around_extensions(entries_of(tools, dump), kept_schemas)
-    listing.write_bytes("".join(f"{line}\n" for line in entries).encode(errors="surrogateescape"))
+    write_listing(entries, listing)
     return Body(tools, dump, tuple(options), listing)
 
 

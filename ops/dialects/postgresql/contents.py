@@ -19,6 +19,10 @@ from ops.dialects.postgresql.tools import ClientTools
 _ENTRY: Final = re.compile(r"\d+; (\d+) (\d+) (.*)")
 _TABLE: Final = re.compile(r"TABLE (?!DATA |ATTACH )")
 _EXTENSION: Final = re.compile(r"(COMMENT - )?EXTENSION ")
+_SYSTEM_GRANT: Final = re.compile(r"ACL (pg_catalog|information_schema) ")
+"""What somebody was allowed to do with the server's own functions and views. pg_dump saves it as
+part of the database; only a superuser can bring it back."""
+
 _FOR_ADMINISTRATORS: Final = re.compile(
     r"(EVENT TRIGGER|FOREIGN DATA WRAPPER|ACCESS METHOD|SUBSCRIPTION|OPERATOR CLASS"
     r"|OPERATOR FAMILY|TEXT SEARCH PARSER|TEXT SEARCH TEMPLATE|PROCEDURAL LANGUAGE"
@@ -54,8 +58,8 @@ def for_administrators(entries: list[str]) -> list[str]:
 
 
 def around_extensions(entries: list[str], kept_schemas: Collection[str] = ()) -> list[str]:
-    """The entries without the extensions, their own tables' rows, and `kept_schemas`: for a
-    database in which all those stay as they are.
+    """The entries without the extensions, their own tables' rows, grants on the server's own
+    objects, and `kept_schemas`: for a database in which all those stay as they are.
 
     A table of an extension has rows in a dump, but no definition.
     """
@@ -66,9 +70,21 @@ def around_extensions(entries: list[str], kept_schemas: Collection[str] = ()) ->
         match[0]
         for match in taken
         if not _EXTENSION.match(match[3])
+        and not _SYSTEM_GRANT.match(match[3])
         and not (match[3].startswith("TABLE DATA ") and match[2] not in tables)
         and not match[3].startswith(schemas)
     ]
+
+
+def without_system_grants(entries: list[str]) -> list[str]:
+    """The entries without grants on the server's own functions and views."""
+    taken = [(line, match[3]) for line in entries if (match := _ENTRY.fullmatch(line))]
+    return [line for line, what in taken if not _SYSTEM_GRANT.match(what)]
+
+
+def write_listing(entries: list[str], path: Path) -> None:
+    """Write `entries` as pg_restore's --use-list reads them, in the archive's own encoding."""
+    path.write_bytes("".join(f"{line}\n" for line in entries).encode(errors="surrogateescape"))
 
 
 def owner_options(

@@ -22,6 +22,8 @@ from ops.dialects.postgresql.contents import (
     entries_of,
     needs_zstd,
     owner_options,
+    without_system_grants,
+    write_listing,
 )
 from ops.dialects.postgresql.growth import Growth, Limit, expected_bytes
 from ops.dialects.postgresql.names import beside, is_ours, oid_of, quoted, run_plain
@@ -113,7 +115,19 @@ def _planned(
         login, (options, notes) = guest.new_name(), _left_out(str(like["owner"]))
     else:
         login, (options, notes) = "", owner_options(connection, entries, manifest)
+    reachable = without_system_grants(entries)
+    if reachable != entries and not connection.execute(text(guest.IS_SUPERUSER)).scalar():
+        listing = dump.with_suffix(".list")
+        write_listing(reachable, listing)
+        options, notes = [*options, f"--use-list={listing}"], [*notes, _SYSTEM_GRANTS_LEFT_OUT]
     return _Plan(beside(live, "restore"), login, {**like, "name": live}, tools, options, notes)
+
+
+_SYSTEM_GRANTS_LEFT_OUT: Final = (
+    "What users were allowed to do with the server's own functions was left out: only its "
+    "administrator may give that. Where the console could not look at something afterwards, the "
+    "Health page says which grant helps."
+)
 
 
 def _create(connection: Connection, plan: _Plan, journal: Journal) -> int:

@@ -12,6 +12,11 @@ CREATE ROLE console LOGIN CREATEDB CREATEROLE PASSWORD :'password' IN ROLE pg_mo
 CREATE DATABASE app OWNER console;
 CREATE DATABASE console OWNER console;
 
+-- What the Health page looks at and only administrators may see.
+\connect app
+GRANT SELECT ON pg_hba_file_rules, pg_file_settings TO console;
+GRANT EXECUTE ON FUNCTION pg_hba_file_rules(), pg_show_all_file_settings() TO console;
+
 -- From here on, the superuser can sign in from inside this container only.
 ALTER ROLE CURRENT_USER PASSWORD NULL;
 SQL

@@ -160,9 +160,9 @@ def command_run(arguments: list[str]) -> int:
 
 def command_test(arguments: list[str]) -> int:
     prepare("dev")
-    # Much of a test's time is waiting for servers and browsers. A file stays with one process,
-    # so that what its tests share is started once.
-    shared = ["-n", "logical", "--dist", "loadfile", "--no-loadscope-reorder"]
+    # Much of a test's time is waiting for servers and browsers: more processes than processors.
+    # A file stays with one process, so that what its tests share is started once.
+    shared = ["-n", str((os.cpu_count() or 1) + 1), "--dist", "loadfile", "--no-loadscope-reorder"]
     return become(program(VENV, "python"), "-m", "pytest", *shared, *(arguments or ["tests"]))
 
 

@@ -120,11 +120,16 @@ def disk_in_words() -> Iterator[None]:
     except OSError as cause:
         if cause.errno not in _NO_ROOM:
             raise
-        raise DiskFull(
-            "The disk of the data folder is full, so the work was stopped.",
-            "Make room there, for example by deleting old backups, then start it again.",
-            detail=str(cause),
-        ) from cause
+        raise disk_full(str(cause)) from cause
+
+
+def disk_full(detail: str) -> DiskFull:
+    """The error for a data folder without room; `detail` is the technical cause."""
+    return DiskFull(
+        "The disk of the data folder is full, so the work was stopped.",
+        "Make room there, for example by deleting old backups, then start it again.",
+        detail,
+    )
 
 
 def safe_name(text: str) -> str:

@@ -15,6 +15,9 @@ from tests.databases import PostgreSQLDatabase
 Broken = tuple[str, bytes, str]
 """What was broken, the whole dump, and what the refusal must say."""
 
+_TABLE: Final = 1
+"""The first byte of a table's rows; large objects have another one."""
+
 NO_DUMP: Final = "damaged or not a PostgreSQL dump"
 REFUSED: Final = "could not be brought back: PostgreSQL refused a part of it"
 OTHER_ROWS: Final = "does not hold what it promises"
@@ -92,7 +95,7 @@ def _blocks(live: PostgreSQLDatabase, dump: Path) -> list[int]:
     found = [
         whole.find(kind + b"\0" + struct.pack("<i", int(number)))
         for number in numbers
-        for kind in (b"\1", b"\3")
+        for kind in (bytes([_TABLE]), b"\3")
     ]
     return sorted(place for place in found if place > 0)
 
@@ -106,9 +109,10 @@ def _cut(whole: bytes, blocks: list[int]) -> Iterator[Broken]:
 
 
 def _flipped(whole: bytes, blocks: list[int], chance: random.Random) -> Iterator[Broken]:
-    """One bit of the packed rows of the largest table is another one."""
+    """One bit of the rows of the largest table is another one; checksums are of tables alone."""
     ends = [*blocks[1:], len(whole)]
-    start, end = max(zip(blocks, ends, strict=True), key=lambda block: block[1] - block[0])
+    tables = [block for block in zip(blocks, ends, strict=True) if whole[block[0]] == _TABLE]
+    start, end = max(tables, key=lambda block: block[1] - block[0])
     for _ in range(15):
         content, place = bytearray(whole), chance.randrange(start + 20, end - 20)
         content[place] ^= 1 << chance.randrange(8)

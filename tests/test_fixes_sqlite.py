@@ -181,6 +181,7 @@ def test_a_stopped_fix_changes_nothing(
     live.run(f"INSERT INTO many {numbers} SELECT i FROM n")
     live.run("CREATE VIRTUAL TABLE words USING fts5(n, content='many', content_rowid='rowid')")
     before = live.fingerprint()
+    monkeypatch.setattr("ops.fixes.sqlite._LOOK_EVERY_SECONDS", 0.01)
     with pytest.raises(Cancelled):
         do_fix(home, home.target("live"), "sqlite.rebuild_search", ["words"], _Stop())
     assert live.fingerprint() == before

@@ -96,6 +96,9 @@ ROUNDS: Final = {
 }
 """What happens at which moment, how often in every run of the tests and in a soak."""
 
+ENOUGH: Final = 10
+"""Of so many blows at one moment some must meet the work."""
+
 PART: Final = {"postgresql-18": 0.25, "postgresql-16-managed": 0.2}
 """Kinds that differ little from another one get a part of the soak's rounds, and so does the
 way without CREATEDB, which takes longer."""
@@ -133,12 +136,15 @@ def _shares(chance: random.Random, rounds: int) -> list[float]:
 def test_what_is_broken_off_loses_nothing(
     live: LiveDatabase, home: Installation, tmp_path: Path, chance: random.Random, plan: Plan
 ) -> None:
-    trial = Trial(live, home, tmp_path / "logs")
+    trial, broken_off = Trial(live, home, tmp_path / "logs"), 0
     for blow, moment, rounds in plan:
         with recorded(f"{live}: {blow.__name__} {moment}", rounds) as outcomes:
             for share in _shares(chance, rounds):
                 outcomes += trial.round(moment, share, blow)
-            assert outcomes["broken off"] > 0 or not rounds
+            broken_off += outcomes["broken off"]
+            # A single blow may come when the swap is just over.
+            assert outcomes["broken off"] > 0 or rounds < ENOUGH
+    assert broken_off > 0
 
 
 def test_a_killed_test_restore_leaves_nothing(

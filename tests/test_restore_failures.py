@@ -82,16 +82,19 @@ class _Meddler(Progress):
         self._meddle = meddle
 
     def report(self, done: float, total: float, note: str = "") -> None:
-        if note.startswith("Restoring beside") and not self.done:
+        if note.startswith("Restoring beside") and not self.done and _at_work():
             self.done = True
             self._meddle()
 
 
+def _at_work() -> list[psutil.Process]:
+    """pg_restore itself, not those it has started."""
+    return [child for child in psutil.Process().children() if child.name() == "pg_restore"]
+
+
 def _signal(number: int) -> None:
-    """To pg_restore itself, not to those it has started."""
-    for process in psutil.Process().children():
-        if process.name() == "pg_restore":
-            process.send_signal(number)
+    for process in _at_work():
+        process.send_signal(number)
 
 
 def _end_sessions(live: PostgreSQLDatabase) -> None:
@@ -142,7 +145,7 @@ def test_no_failure_is_called_a_success(
     for name in ("LANG", "LC_ALL", "LANGUAGE"):
         monkeypatch.setenv(name, f"{language}.UTF-8")
     live.run(SLOW)
-    good = create_backup(live.target, folder).archive
+    good = create_backup(live.target, folder, checksums=True).archive
     archive = tmp_path / "spoilt.zip"
     spoilt = _spoilt(live, good, folder, tmp_path)
     live.drift()

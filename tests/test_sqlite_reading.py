@@ -94,11 +94,11 @@ def test_a_stop_ends_the_process_that_reads(tmp_path: Path) -> None:
     def stop() -> None:
         raise Cancelled
 
-    began = time.monotonic()
+    began, before = time.monotonic(), set(psutil.Process().children())
     with pytest.raises(Cancelled):
         inspect("checksums", path, watch=stop)
     assert time.monotonic() - began < 3
-    assert psutil.Process().children() == []
+    assert set(psutil.Process().children()) <= before
 
 
 def test_a_killed_comparison_leaves_no_process_and_spares_a_new_database(

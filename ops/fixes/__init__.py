@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -122,7 +122,8 @@ def do_fix(
     )
     with turn, _place(home, target, fix) as place:
         told = _do_all(fix, place, tuple(subjects) or ("",), progress)
-    progress.report(1, 1, "Looking whether it helped")
+    with suppress(Cancelled):  # it is done: a stop comes too late
+        progress.report(1, 1, "Looking whether it helped")
     finding = _look_again(home, target, fix, check) if check else None
     helped = None if finding is None else finding.level in (Level.GOOD, Level.INFO)
     return Repair(fix.id, fix.title, tuple(subjects), tuple(told), helped, finding)

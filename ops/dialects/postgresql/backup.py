@@ -6,6 +6,7 @@ transaction 0 of 10.
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from datetime import datetime
@@ -16,6 +17,7 @@ from typing import Final
 from sqlalchemy import Connection, Engine, text
 
 from ops.archive.manifest import TableRows
+from ops.datafolder import disk_full
 from ops.dialects.base import Notice, NoticeLevel, Sink, Snapshot, with_columns
 from ops.dialects.postgresql.checksums import checksum_query, fix_settings
 from ops.dialects.postgresql.connect import APPLICATION, ToolAccess, connected, translated
@@ -56,6 +58,10 @@ ORDER BY 1
 """
 """The owners of large objects that the role may not read; pg_read_all_data does not help."""
 
+_OWN_DISK_FULL: Final = re.compile(
+    r"pg_dump: error: could not .*(No space left on device|Disk quota exceeded)"
+)
+"""The server's own disk is told of in lines that begin otherwise."""
 _COMPRESS: Final = {"zstd": "--compress=zstd:1", "gzip": "--compress=1", "none": "--compress=0"}
 """Every version knows the last two. Measured against the default, gzip 6: zstd 0.21 of its time,
 gzip 1 0.37, none with ISA-L in the archive 0.25 to 0.33."""
@@ -210,7 +216,7 @@ def run_pg_dump(
     about how many bytes there are. Sessions show as `application`. `compression` is `zstd`,
     `gzip` or `none`; without it, zstd where the tools know it, else gzip.
 
-    Raises ToolFailed, Cancelled.
+    Raises ToolFailed, DiskFull, Cancelled.
     """
     info = holder.connection.driver_connection.info  # type: ignore[union-attr]
     database = str(info.dbname)
@@ -237,6 +243,8 @@ def run_pg_dump(
                 watch()  # also where it is over before the first look
                 run(command, env=access.env, watch=watch)
             except ToolFailed as failed:
+                if _OWN_DISK_FULL.search(failed.detail):
+                    raise disk_full(failed.detail) from failed
                 raise explained(failed) from failed
 
 

@@ -83,7 +83,7 @@ def create_backup(
         name = dialect.database_name(engine)
         with catalog.draft(name) as draft:
             with ArchiveWriter(draft.path) as writer:
-                entry = _Entry(writer, f"{safe_name(name)}{dialect.entry_suffix}")
+                entry = Entry(writer, f"{safe_name(name)}{dialect.entry_suffix}")
                 dumping = progress.within(0, 0.8)
                 snapshot = dialect.dump(engine, workspace, entry, dumping, checksums=checksums)
                 manifest = _manifest(dialect, name, label, snapshot, entry.proof)
@@ -100,7 +100,7 @@ def create_backup(
     return BackupResult(archive, archive.stat().st_size, digest, dialect.backend, snapshot.tables)
 
 
-class _Entry:
+class Entry:
     """The database's entry in an archive: the sink of a dump."""
 
     def __init__(self, writer: ArchiveWriter, name: str) -> None:
@@ -114,6 +114,12 @@ class _Entry:
         self._proof = self._writer.add(
             self._name, source.readinto, size, compressed=compressed, progress=progress
         )
+        if self._proof.size != size:
+            raise OpsError(
+                "The database's content ended too soon, so no backup was made.",
+                "Try again; if it happens again, look at the disk of the database.",
+                f"{size:,} bytes were to come, {self._proof.size:,} came",
+            )
 
     @property
     def proof(self) -> EntryProof:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sqlite3
 import subprocess
 import sys
@@ -14,9 +15,12 @@ from pathlib import Path
 import pytest
 
 from ops import DataFolder, Target, create_backup
+from ops.archive.writer import ArchiveWriter
+from ops.backup import Entry
 from ops.dialects.sqlite import backup
 from ops.dialects.sqlite.stream import bytes_of_file, held_still, size_of
 from ops.errors import OpsError
+from ops.progress import SILENT
 from tests.archives import unpacked_into
 
 TABLES = """
@@ -171,3 +175,11 @@ def test_a_file_that_ends_too_soon_is_told(database: Path) -> None:
         bytes_of_file(database, size + 1) as stream,
     ):
         stream.read()
+
+
+def test_content_that_ends_too_soon_makes_no_backup(tmp_path: Path) -> None:
+    with (
+        ArchiveWriter(tmp_path / "made.zip") as writer,
+        pytest.raises(OpsError, match="no backup was made"),
+    ):
+        Entry(writer, "shop.db")(io.BytesIO(b"12"), 3, compressed=False, progress=SILENT)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import random
+import resource
 import shutil
 import string
 import struct
@@ -29,7 +30,7 @@ from ops.archive.seal import is_sealed, sealed
 from ops.archive.writer import ArchiveWriter
 from ops.catalog import EntryState
 from ops.dialects import entry_suffixes
-from ops.errors import BadArchive
+from ops.errors import BadArchive, DiskFull
 from ops.progress import SILENT
 from tests.hostile import HOSTILE, MANIFESTS, entry_with_manifest
 
@@ -155,6 +156,19 @@ def test_without_isal_the_same_archives_are_written_and_read(
     subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
     with zipfile.ZipFile(others) as file:
         assert file.read("shop.db") == content
+
+
+def test_room_that_ends_within_the_last_write_is_told(tmp_path: Path) -> None:
+    """The system takes what still fits, and says so in a number, not in an error."""
+    archive = open_archive(_write(tmp_path / "shop.zip"), entry_suffixes())
+    into, (soft, hard) = tmp_path / "out.db", resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(CONTENT) - 1, hard))
+    try:
+        with pytest.raises(DiskFull):
+            extract_entry(archive, into)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not into.exists()
 
 
 WITHOUT_ISAL = """

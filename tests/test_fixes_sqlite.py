@@ -57,6 +57,27 @@ def _make_empty_space(live: SQLiteDatabase) -> None:
     live.run("DROP TABLE fat; PRAGMA wal_checkpoint(TRUNCATE)")
 
 
+def test_a_search_by_row_numbers_is_not_spoilt(home: Installation, live: SQLiteDatabase) -> None:
+    """VACUUM numbers the rows of a table without a key anew, and a search would not know it."""
+    live.run("CREATE TABLE words (w)")
+    live.run("INSERT INTO words VALUES ('one'), ('two'), ('three')")
+    live.run("CREATE VIRTUAL TABLE found USING fts5(w, content=words)")
+    live.run("INSERT INTO found (found) VALUES ('rebuild')")
+    live.run("INSERT INTO found (found, rowid, w) VALUES ('delete', 1, 'one')")
+    live.run("DELETE FROM words WHERE w = 'one'")
+    create_backup(home.target("live"), home.folder)
+    with pytest.raises(Refused, match="of words, and the search in found"):
+        press(home, "sqlite.vacuum")
+    with closing(sqlite3.connect(live.path)) as connection:
+        search = connection.execute("SELECT w FROM found WHERE found MATCH 'three'")
+        assert search.fetchall() == [("three",)]
+    live.run("CREATE INDEX words_w ON words (w)")
+    press(home, "sqlite.vacuum")
+    with closing(sqlite3.connect(live.path)) as connection:
+        search = connection.execute("SELECT w FROM found WHERE found MATCH 'three'")
+        assert search.fetchall() == [("three",)]
+
+
 def test_empty_space_goes_after_a_backup(home: Installation, live: SQLiteDatabase) -> None:
     _make_empty_space(live)
     assert level(live, "sqlite.empty_space") is Level.SOON

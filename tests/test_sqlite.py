@@ -109,6 +109,19 @@ def test_a_reader_sees_the_old_or_the_new_and_nothing_between(
     assert set(seen[:-1]) == {"live live 6000 0", "saved saved 4000 0"}
 
 
+def test_a_damaged_file_behind_a_link_is_made_anew_where_it_is(
+    file: SQLiteDatabase, folder: DataFolder, tmp_path: Path
+) -> None:
+    archive, saved = create_backup(file.target, folder).archive, file.fingerprint()
+    link = tmp_path / "link.db"
+    link.symlink_to(file.path)
+    for end in ("", "-wal"):
+        file.path.with_name(file.path.name + end).write_bytes(b"not a database " * 4096)
+    restore_backup(Target.parse("live", f"sqlite:///{link}"), archive, folder)
+    assert link.is_symlink()
+    assert file.fingerprint() | {"journal mode": ""} == saved | {"journal mode": ""}
+
+
 def test_another_page_size_leaves_rows_their_numbers(folder: DataFolder, tmp_path: Path) -> None:
     """A search knows records by them, even where no table declares any."""
     path = tmp_path / "live.db"

@@ -11,6 +11,7 @@ import string
 import struct
 import subprocess
 import sys
+import threading
 import tracemalloc
 import zipfile
 import zlib
@@ -32,6 +33,7 @@ from ops.catalog import EntryState
 from ops.dialects import entry_suffixes
 from ops.errors import BadArchive, DiskFull
 from ops.progress import SILENT
+from ops.proof import Proof, Prove
 from tests.hostile import HOSTILE, MANIFESTS, entry_with_manifest
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -169,6 +171,25 @@ def test_room_that_ends_within_the_last_write_is_told(tmp_path: Path) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert not into.exists()
+
+
+def test_a_name_given_meanwhile_does_not_undo_what_a_test_found(folder: DataFolder) -> None:
+    catalog = Catalog(folder, "live")
+    path, rounds = _write(catalog.folder / "shop.zip"), 30
+
+    def give_names() -> None:
+        for number in range(rounds):
+            catalog.set_label(path.name, f"name {number}")
+
+    naming = threading.Thread(target=give_names)
+    naming.start()
+    for number in range(rounds):
+        proof = Proof(kind=Prove.FULL, passed=False, at=datetime.now(UTC), seconds=number)
+        catalog.note_proof(path, proof)
+    naming.join()
+    entry = catalog.entry(path.name)
+    assert entry.label == f"name {rounds - 1}"
+    assert entry.tested == proof
 
 
 WITHOUT_ISAL = """

@@ -27,7 +27,7 @@ from ops import Catalog, DataFolder, verify_archive
 from ops.archive.deflate import BLOCK, Digest, Read, deflated_blocks, stored_blocks
 from ops.archive.manifest import DatabaseInfo, EntryProof, Manifest, TableRows
 from ops.archive.reader import Archive, extract_entry, open_archive
-from ops.archive.seal import is_sealed, sealed
+from ops.archive.seal import is_sealed, seal_key, sealed
 from ops.archive.writer import ArchiveWriter
 from ops.catalog import EntryState
 from ops.dialects import entry_suffixes
@@ -171,6 +171,21 @@ def test_room_that_ends_within_the_last_write_is_told(tmp_path: Path) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert not into.exists()
+
+
+def test_a_key_that_finds_no_room_is_made_later_and_is_not_empty(tmp_path: Path) -> None:
+    """An empty one would be a seal that anybody can make."""
+    key, (soft, hard) = tmp_path / "seal.key", resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            seal_key(key)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list(tmp_path.iterdir()) == []
+    assert len(seal_key(key)) == 32
+    assert seal_key(key) == seal_key(key)
+    assert key.stat().st_mode & 0o777 == 0o600
 
 
 def test_a_name_given_meanwhile_does_not_undo_what_a_test_found(folder: DataFolder) -> None:

@@ -251,6 +251,13 @@ def test_work_that_cannot_write_to_the_store_is_not_taken_for_frozen(
     assert look(home, job_id).state is State.INTERRUPTED
 
 
+def test_a_late_sign_of_life_does_not_undo_the_end(home: Installation) -> None:
+    job_id = create(home, "backup", "live", "somebody", {})
+    rows.end(home, job_id, State.DONE, done=1, total=1)
+    rows.beat(home, job_id, done=0.9, note="Packing the ZIP")
+    assert look(home, job_id).state is State.DONE
+
+
 def test_old_jobs_are_forgotten_but_for_the_newest(
     home: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,6 +6,7 @@ complete and flushed. Whatever else lies in the folder is shown as what it is.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 from collections.abc import Iterator
@@ -233,12 +234,15 @@ class Catalog:
     def _write_note(self, path: Path, **values: str | Proof | None) -> None:
         note = _note_of(path)
         draft = note.with_suffix(".part")
-        text = _read_note(path).model_copy(update=values).model_dump_json(exclude_none=True)
-        try:
-            draft.write_text(text, encoding="utf-8")
-            replace_durably(draft, note)
-        finally:
-            draft.unlink(missing_ok=True)  # there is one still where the disk is full
+        with (self._data.locks / f"notes-{self.folder.name}.lock").open("a") as turn:
+            # A name that a person gives while a test ends must not undo what the test found.
+            fcntl.flock(turn, fcntl.LOCK_EX)
+            text = _read_note(path).model_copy(update=values).model_dump_json(exclude_none=True)
+            try:
+                draft.write_text(text, encoding="utf-8")
+                replace_durably(draft, note)
+            finally:
+                draft.unlink(missing_ok=True)  # there is one still where the disk is full
 
 
 class _Note(BaseModel):

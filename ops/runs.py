@@ -38,6 +38,7 @@ PAUSES: Final = (5 * 60.0, 15 * 60.0, 45 * 60.0)
 LATE: Final = timedelta(minutes=10)
 """A run that is begun later than this was missed: the console was off."""
 
+_CLOCK_SLACK: Final = timedelta(hours=1)
 _CLAIM_SECONDS: Final = 60.0
 _JOBS_LOOKED_AT: Final = 50
 _KEEP_SECONDS: Final = 400 * 24 * 3600.0
@@ -112,11 +113,17 @@ def _look(home: Installation, target: str, now: datetime) -> None:
             _overtake(home, run, now)
     for kind, timetable in timetables.items():
         due = timetable.last_run(now)
-        if schedule is not None and due is not None and due > schedule.since:
+        if schedule is not None and due is not None and _is_after(schedule.since, due, now):
             _note(home, target, kind, due, now, makes_up=schedule.plan.makes_up)
     for run in _open_runs(home, target):
         if run.state is RunState.WAITING:
             _begin(home, run, now)
+
+
+def _is_after(since: datetime, due: datetime, now: datetime) -> bool:
+    """Whether the times were chosen before `due`. Those of the future were chosen while the clock
+    was wrong; nothing would be due until that day."""
+    return due > since or since > now + _CLOCK_SLACK
 
 
 def _open_runs(home: Installation, target: str) -> list[Run]:

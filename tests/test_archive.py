@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 import random
+import resource
 import shutil
 import string
 import struct
 import subprocess
 import sys
+import threading
 import tracemalloc
 import zipfile
 import zlib
@@ -25,12 +27,13 @@ from ops import Catalog, DataFolder, verify_archive
 from ops.archive.deflate import BLOCK, Digest, Read, deflated_blocks, stored_blocks
 from ops.archive.manifest import DatabaseInfo, EntryProof, Manifest, TableRows
 from ops.archive.reader import Archive, extract_entry, open_archive
-from ops.archive.seal import is_sealed, sealed
+from ops.archive.seal import is_sealed, seal_key, sealed
 from ops.archive.writer import ArchiveWriter
 from ops.catalog import EntryState
 from ops.dialects import entry_suffixes
-from ops.errors import BadArchive
+from ops.errors import BadArchive, DiskFull
 from ops.progress import SILENT
+from ops.proof import Proof, Prove
 from tests.hostile import HOSTILE, MANIFESTS, entry_with_manifest
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -155,6 +158,53 @@ def test_without_isal_the_same_archives_are_written_and_read(
     subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
     with zipfile.ZipFile(others) as file:
         assert file.read("shop.db") == content
+
+
+def test_room_that_ends_within_the_last_write_is_told(tmp_path: Path) -> None:
+    """The system takes what still fits, and says so in a number, not in an error."""
+    archive = open_archive(_write(tmp_path / "shop.zip"), entry_suffixes())
+    into, (soft, hard) = tmp_path / "out.db", resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(CONTENT) - 1, hard))
+    try:
+        with pytest.raises(DiskFull):
+            extract_entry(archive, into)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not into.exists()
+
+
+def test_a_key_that_finds_no_room_is_made_later_and_is_not_empty(tmp_path: Path) -> None:
+    """An empty one would be a seal that anybody can make."""
+    key, (soft, hard) = tmp_path / "seal.key", resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            seal_key(key)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list(tmp_path.iterdir()) == []
+    assert len(seal_key(key)) == 32
+    assert seal_key(key) == seal_key(key)
+    assert key.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_name_given_meanwhile_does_not_undo_what_a_test_found(folder: DataFolder) -> None:
+    catalog = Catalog(folder, "live")
+    path, rounds = _write(catalog.folder / "shop.zip"), 30
+
+    def give_names() -> None:
+        for number in range(rounds):
+            catalog.set_label(path.name, f"name {number}")
+
+    naming = threading.Thread(target=give_names)
+    naming.start()
+    for number in range(rounds):
+        proof = Proof(kind=Prove.FULL, passed=False, at=datetime.now(UTC), seconds=number)
+        catalog.note_proof(path, proof)
+    naming.join()
+    entry = catalog.entry(path.name)
+    assert entry.label == f"name {rounds - 1}"
+    assert entry.tested == proof
 
 
 WITHOUT_ISAL = """

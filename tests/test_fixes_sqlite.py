@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ops import create_backup
+from ops import create_backup, undo_points
 from ops.checks.base import Level
 from ops.errors import Busy, Cancelled, Refused
 from ops.fixes import FIXES, command_of, do_fix, obstacle
@@ -18,8 +19,11 @@ from ops.health import get_health_report
 from ops.installation import Installation
 from ops.jobs import create, execute
 from ops.progress import SILENT, Progress
+from ops.recovery import unsettled
+from tests import processes
 from tests.databases import SQLiteDatabase
 from tests.health_reports import finding
+from tests.test_sqlite_settle import die_after_the_commit
 
 pytestmark = pytest.mark.parametrize("live", ["sqlite-wal"], indirect=True)
 
@@ -55,6 +59,44 @@ def _make_empty_space(live: SQLiteDatabase) -> None:
     numbers = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 60)"
     live.run(f"INSERT INTO fat {numbers} SELECT zeroblob({MB}) FROM n")
     live.run("DROP TABLE fat; PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def test_a_killed_restore_is_settled_before_a_fix_rewrites_it(
+    home: Installation, live: SQLiteDatabase
+) -> None:
+    """Afterwards nobody could tell any more whether it was in place."""
+    target = home.target("live")
+    archive, saved = create_backup(target, home.folder).archive, live.fingerprint()
+    live.drift()
+    restore = processes.started(die_after_the_commit, live.url, home.folder.root, archive)
+    restore.join(60)
+    assert restore.exitcode == -signal.SIGKILL
+    assert unsettled(target, home.folder)
+    press(home, "sqlite.vacuum")
+    assert not unsettled(target, home.folder)
+    assert len(undo_points(target, home.folder)) == 1
+    assert live.fingerprint() == saved
+
+
+def test_a_search_by_row_numbers_is_not_spoilt(home: Installation, live: SQLiteDatabase) -> None:
+    """VACUUM numbers the rows of a table without a key anew, and a search would not know it."""
+    live.run("CREATE TABLE words (w)")
+    live.run("INSERT INTO words VALUES ('one'), ('two'), ('three')")
+    live.run("CREATE VIRTUAL TABLE found USING fts5(w, content=words)")
+    live.run("INSERT INTO found (found) VALUES ('rebuild')")
+    live.run("INSERT INTO found (found, rowid, w) VALUES ('delete', 1, 'one')")
+    live.run("DELETE FROM words WHERE w = 'one'")
+    create_backup(home.target("live"), home.folder)
+    with pytest.raises(Refused, match="of words, and the search in found"):
+        press(home, "sqlite.vacuum")
+    with closing(sqlite3.connect(live.path)) as connection:
+        search = connection.execute("SELECT w FROM found WHERE found MATCH 'three'")
+        assert search.fetchall() == [("three",)]
+    live.run("CREATE INDEX words_w ON words (w)")
+    press(home, "sqlite.vacuum")
+    with closing(sqlite3.connect(live.path)) as connection:
+        search = connection.execute("SELECT w FROM found WHERE found MATCH 'three'")
+        assert search.fetchall() == [("three",)]
 
 
 def test_empty_space_goes_after_a_backup(home: Installation, live: SQLiteDatabase) -> None:

@@ -605,6 +605,17 @@ def test_links_that_somebody_must_watch_over(file: Path) -> None:
     assert "cannot be seen from here" in found.sentence
 
 
+def test_a_look_leaves_the_locks_of_this_process(file: Path) -> None:
+    """An application that asks about its own file would else write beside others."""
+    ask = "import sqlite3, sys; sqlite3.connect(sys.argv[1], timeout=0).execute('BEGIN IMMEDIATE')"
+    with closing(sqlite3.connect(file, isolation_level=None)) as holder:
+        holder.execute("BEGIN IMMEDIATE")
+        report_on(file)
+        command = [sys.executable, "-c", ask, str(file)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "locked" in done.stderr
+
+
 def test_an_old_library(file: Path) -> None:
     assert level(file, "sqlite.library") is Level.GOOD
     sound = file.read_bytes()

@@ -232,6 +232,32 @@ def test_a_process_that_is_frozen_is_ended_from_outside(
     assert not locks_of(home.folder).is_held(oversight.lock_of(job_id))
 
 
+def test_work_that_cannot_write_to_the_store_is_not_taken_for_frozen(
+    home: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(oversight, "STALLED_SECONDS", 0.5)
+    job_id, process = _started(home, computes, _BEAT_SECONDS=60)
+    ends = time.monotonic() + 1.5
+    while time.monotonic() < ends:
+        look_after(home)
+        assert process.is_alive()
+        time.sleep(0.1)
+    psutil.Process(process.pid).suspend()
+    ends = time.monotonic() + 10
+    while look(home, job_id).is_active:
+        assert time.monotonic() < ends
+        look_after(home)
+        time.sleep(0.1)
+    assert look(home, job_id).state is State.INTERRUPTED
+
+
+def test_a_late_sign_of_life_does_not_undo_the_end(home: Installation) -> None:
+    job_id = create(home, "backup", "live", "somebody", {})
+    rows.end(home, job_id, State.DONE, done=1, total=1)
+    rows.beat(home, job_id, done=0.9, note="Packing the ZIP")
+    assert look(home, job_id).state is State.DONE
+
+
 def test_old_jobs_are_forgotten_but_for_the_newest(
     home: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:

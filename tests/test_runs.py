@@ -93,6 +93,15 @@ def test_what_is_due_is_begun_once_and_its_end_is_noted(home: Installation) -> N
     assert len(Catalog(home.folder, "live").entries()) == 1
 
 
+def test_a_plan_that_was_made_while_the_clock_was_wrong_is_in_force(home: Installation) -> None:
+    _chosen_long_ago(home)
+    with home.store.begin() as store:
+        store.execute(update(schedules).values(since=time.time() + 10 * 365 * 24 * 3600))
+    with _under_way(home):
+        begin_due(home)
+    assert len(recent_runs(home, "live")) == 1
+
+
 def test_a_plan_is_not_due_for_the_time_before_it_was_made(home: Installation) -> None:
     save_plan(home, "live", ONLY_BACKUPS, "somebody")
     begin_due(home)

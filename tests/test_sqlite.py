@@ -109,6 +109,39 @@ def test_a_reader_sees_the_old_or_the_new_and_nothing_between(
     assert set(seen[:-1]) == {"live live 6000 0", "saved saved 4000 0"}
 
 
+def test_a_damaged_file_behind_a_link_is_made_anew_where_it_is(
+    file: SQLiteDatabase, folder: DataFolder, tmp_path: Path
+) -> None:
+    archive, saved = create_backup(file.target, folder).archive, file.fingerprint()
+    link = tmp_path / "link.db"
+    link.symlink_to(file.path)
+    for end in ("", "-wal"):
+        file.path.with_name(file.path.name + end).write_bytes(b"not a database " * 4096)
+    restore_backup(Target.parse("live", f"sqlite:///{link}"), archive, folder)
+    assert link.is_symlink()
+    assert file.fingerprint() | {"journal mode": ""} == saved | {"journal mode": ""}
+
+
+def test_another_page_size_leaves_rows_their_numbers(folder: DataFolder, tmp_path: Path) -> None:
+    """A search knows records by them, even where no table declares any."""
+    path = tmp_path / "live.db"
+    target = Target.parse("live", f"sqlite:///{path}")
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(
+            "CREATE TABLE words (w); INSERT INTO words VALUES ('one'), ('two'), ('three');"
+            "CREATE VIRTUAL TABLE found USING fts5(w, content=words);"
+            "DELETE FROM words WHERE w = 'one'; INSERT INTO found (found) VALUES ('rebuild')"
+        )
+    archive = create_backup(target, folder).archive
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript("PRAGMA page_size=1024; VACUUM; PRAGMA journal_mode=WAL")
+    restore_backup(target, archive, folder)
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA page_size").fetchone() == (1024,)
+        search = connection.execute("SELECT w FROM found WHERE found MATCH 'three'")
+        assert search.fetchall() == [("three",)]
+
+
 @pytest.mark.parametrize("page_size", [1024, 16384])
 def test_an_archive_of_another_page_size(
     file: SQLiteDatabase, folder: DataFolder, page_size: int

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 
 from ops import DataFolder, Target, create_backup
@@ -166,6 +167,29 @@ def test_locks_of_this_process_outlive_the_reading(database: Path) -> None:
         command = [sys.executable, "-c", LOCK, str(database)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert "locked" in done.stderr
+
+
+def test_a_reader_that_is_paused_loses_nothing(database: Path) -> None:
+    """A stop in the middle of a write to a full pipe makes it a short one."""
+    content = database.read_bytes()
+    with bytes_of_file(database, len(content)) as stream:
+        begun = stream.read(1)
+        (reader,) = psutil.Process().children()
+        for _ in range(3):
+            _until_it_waits(reader)
+            reader.suspend()
+            reader.resume()
+            begun += stream.read(1 << 17)
+        found = begun + stream.read()
+    assert found == content
+
+
+def _until_it_waits(reader: psutil.Process) -> None:
+    """The pipe is full when its writer has not used the processor for a moment."""
+    used = None
+    while (now := reader.cpu_times()) != used or reader.status() != psutil.STATUS_SLEEPING:
+        used = now
+        time.sleep(0.05)
 
 
 def test_a_file_that_ends_too_soon_is_told(database: Path) -> None:

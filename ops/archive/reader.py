@@ -132,7 +132,8 @@ def verify_entry(archive: Archive, progress: Progress = SILENT) -> None:
 
 
 def _extract(archive: Archive, into: Path, progress: Progress) -> None:
-    with into.open("xb", buffering=0) as file:
+    # Buffered: a raw file writes less than it was given where the room ends, without an error.
+    with into.open("xb") as file:
         _stream(archive, file.write, progress)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hmac
 import os
 import secrets
+import tempfile
 from pathlib import Path
 
 from ops.archive.manifest import Manifest
@@ -18,16 +19,30 @@ _KEY_BYTES = 32
 
 
 def seal_key(path: Path) -> bytes:
-    """The key at `path`, made on first use with mode 0600."""
-    try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return path.read_bytes()
-    with os.fdopen(handle, "wb") as file:
-        file.write(secrets.token_bytes(_KEY_BYTES))
-        file.flush()
-        os.fsync(file.fileno())
+    """The key at `path`, made on first use with mode 0600; it appears there whole or not at all.
+
+    Raises OSError where it cannot be kept.
+    """
+    if not path.exists():
+        handle, draft = tempfile.mkstemp(prefix=path.name, dir=path.parent)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(secrets.token_bytes(_KEY_BYTES))
+                file.flush()
+                os.fsync(file.fileno())
+            _name_once(Path(draft), path)
+        finally:
+            Path(draft).unlink(missing_ok=True)
     return path.read_bytes()
+
+
+def _name_once(draft: Path, path: Path) -> None:
+    try:
+        path.hardlink_to(draft)
+    except FileExistsError:
+        return  # another process was faster, and may have sealed with its key
+    except OSError:
+        draft.replace(path)  # a disk that knows no links
 
 
 def sealed(manifest: Manifest, key: bytes) -> Manifest:

@@ -7,10 +7,12 @@ import sqlite3
 from collections import defaultdict
 from typing import Any, Final
 
-from ops.checks.base import Check, Context, Level, Reading
+from ops.checks.base import CannotCheck, Check, Context, Level, Reading
 from ops.checks.growth import growth_check
 from ops.checks.sqlite_contents import TABLES_LOOKED_AT, none_found, rows_of, value
 from ops.checks.words import MB, duration, listed, size
+from ops.dialects.sqlite.stream import bytes_of_file
+from ops.errors import OpsError
 
 _INDEXES: Final = f"""
 SELECT m.name AS owner, l.name AS name, l."unique" AS is_unique, l.origin AS origin,
@@ -37,6 +39,7 @@ _LINKED: Final = (
 )
 _LAYOUT: Final = "SELECT type, name, sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite%'"
 
+_HEADER_BYTES: Final = 100
 _WRITTEN_BY: Final = slice(96, 100)
 """The bytes of the header that hold the number of the library which wrote last."""
 
@@ -105,9 +108,8 @@ def _links_enforced(context: Context, check: Check) -> Reading:
 
 
 def _library(context: Context, check: Check) -> Reading:
-    with context.facts["path"].open("rb") as file:
-        header = file.read(100)
-    number = int.from_bytes(header[_WRITTEN_BY], "big") if len(header) == 100 else 0
+    header = _header(context) if context.facts["file_bytes"] >= _HEADER_BYTES else b""
+    number = int.from_bytes(header[_WRITTEN_BY], "big")
     if not number:
         return Reading(Level.GOOD, sentence="No program has written to this file yet.")
     major, minor = divmod(number // 1000, 1000)
@@ -117,6 +119,16 @@ def _library(context: Context, check: Check) -> Reading:
     level = Level.GOOD if check.judge(behind) is Level.GOOD else Level.INFO
     detail = f"last written by SQLite {written_by}; this console has {sqlite3.sqlite_version}"
     return Reading(level, {"version": written_by}, behind, detail)
+
+
+def _header(context: Context) -> bytes:
+    """The file's first bytes, read by a process of its own: opened and closed in this one, the
+    file would lose the locks of whoever uses it here, and with them what keeps it whole."""
+    try:
+        with bytes_of_file(context.facts["path"], _HEADER_BYTES) as stream:
+            return stream.read()
+    except OpsError as error:
+        raise CannotCheck("the file cannot be read", detail=error.detail) from error
 
 
 def _layout(context: Context, check: Check) -> Reading:

@@ -24,6 +24,7 @@ from ops.health_settings import REDIS, chosen_thresholds, purpose_of
 from ops.installation import Installation
 from ops.locks import target_lock
 from ops.progress import Progress
+from ops.recovery import settle_target
 from ops.target import Target, redact
 
 _ALL: Final[tuple[Fix[Any], ...]] = (*sqlite.FIXES, *postgresql.FIXES, *redis.FIXES)
@@ -107,6 +108,7 @@ def do_fix(
 
     Raises:
         Refused: no such fix, not for this database, no subject, or no permission.
+        NeedsHuman: an earlier restore must be looked at first.
         OpsError: it failed, in words.
     """
     fix = fix_named(id)
@@ -117,9 +119,7 @@ def do_fix(
             "There is no backup of the last day, and this rewrites the database.",
             "Press “Back up now” on the Overview page first.",
         )
-    turn: AbstractContextManager[None] = (
-        nullcontext() if fix.beside_work else target_lock(home.folder, target)
-    )
+    turn: AbstractContextManager[None] = nullcontext() if fix.beside_work else _turn(home, target)
     with turn, _place(home, target, fix) as place:
         told = _do_all(fix, place, tuple(subjects) or ("",), progress)
     with suppress(Cancelled):  # it is done: a stop comes too late
@@ -127,6 +127,15 @@ def do_fix(
     finding = _look_again(home, target, fix, check) if check else None
     helped = None if finding is None else finding.level in (Level.GOOD, Level.INFO)
     return Repair(fix.id, fix.title, tuple(subjects), tuple(told), helped, finding)
+
+
+@contextmanager
+def _turn(home: Installation, target: Target) -> Iterator[None]:
+    """The target for itself. What a killed restore left is settled first, by looking at a
+    database that nothing has rewritten since."""
+    with target_lock(home.folder, target):
+        settle_target(target, home.folder)
+        yield
 
 
 def _do_all(fix: Fix[Any], place: Any, subjects: tuple[str, ...], progress: Progress) -> list[str]:

@@ -57,7 +57,35 @@ def _may_copy(engine: Engine, subject: str) -> Obstacle | None:
                 f"{size(times * need)} are needed meanwhile.",
                 "Make room there, then try again.",
             )
-    return _may_write(engine, subject)
+    return _may_write(engine, subject) or _goes_by_row_numbers(path)
+
+
+_BY_NUMBERS: Final = """
+SELECT DISTINCT t.name, s.name FROM sqlite_schema t JOIN sqlite_schema s
+WHERE t.type = 'table' AND t.sql NOT LIKE 'create virtual table%'
+  AND NOT EXISTS (SELECT 1 FROM pragma_index_list(t.name))
+  AND NOT EXISTS (SELECT 1 FROM pragma_table_info(t.name) c
+                  WHERE c.pk AND c.type = 'integer' COLLATE NOCASE)
+  AND s.sql LIKE 'create virtual table%using%fts%content%=%'
+  AND instr(lower(substr(s.sql, instr(lower(s.sql), 'content'))), lower(t.name))
+ORDER BY 1, 2
+"""
+"""Tables whose rows get new numbers from VACUUM (sqlite.org/lang_vacuum.html; an index keeps
+them), and searches that keep no texts of their own but look there (sqlite.org/fts5.html, 4.4.3)."""
+
+
+def _goes_by_row_numbers(path: Path) -> Obstacle | None:
+    """A search that knows records by such numbers would then find the wrong ones."""
+    with reading(path) as connection:
+        found = connection.execute(_BY_NUMBERS).fetchall()
+    if not found:
+        return None
+    table, search = found[0]
+    return Obstacle(
+        f"This would give new numbers to the records of {table}, and the search in {search} "
+        "knows them by the present ones: it would find the wrong records.",
+        "Show it to whoever makes the app: a table with an INTEGER PRIMARY KEY keeps its numbers.",
+    )
 
 
 def _temporary_folder() -> Path:
@@ -230,7 +258,8 @@ FIXES: Final[tuple[Fix[Engine], ...]] = (
         id="sqlite.vacuum",
         title="Give back the empty space",
         what="SQLite writes the whole database anew without its gaps, in one transaction: if it "
-        "is interrupted, everything is as before.",
+        "is interrupted, everything is as before. Row numbers that a table does not declare may "
+        "change.",
         kind=Kind.ONE_CLICK,
         locks="Saving waits while it runs, about ten seconds for each GB; programs that wait "
         "for less may report an error.",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import socket
 import time
+from dataclasses import dataclass
 from typing import Final
 
 import psutil
@@ -30,9 +31,20 @@ _HEED_SECONDS: Final = 15
 _BORN_APART_SECONDS: Final = 2
 _LOST_SECONDS: Final = 20
 
-_silent: Final[dict[str, tuple[float | None, float]]] = {}
-"""Each job's last heartbeat, and since when it has been the last by our own clock, which stands
-still while the machine sleeps."""
+
+@dataclass
+class _Silence:
+    """A job's last heartbeat and the processor time that its process has used, each with the
+    moment since when it has been so by our own clock, which stands still while the machine
+    sleeps."""
+
+    heartbeat: float | None
+    since: float
+    used: float
+    idle_since: float
+
+
+_silent: Final[dict[str, _Silence]] = {}
 
 
 def look_after(home: Installation) -> None:
@@ -76,18 +88,28 @@ def _clear_up(home: Installation, job: Job) -> None:
 
 
 def _end_if_frozen(home: Installation, claim: Claim, job: Job) -> None:
-    """A process that does not even say that it lives cannot end itself."""
-    now = time.monotonic()
-    heartbeat, since = _silent.get(job.id, (None, now))
-    if heartbeat != job.heartbeat:
-        _silent[job.id] = (job.heartbeat, now)
+    """A process that does not even say that it lives cannot end itself. One that cannot write to
+    the store, such as on a full disk, lives nevertheless and uses the processor now and then."""
+    now, process = time.monotonic(), _process_of(claim)
+    used, told = _processor_time(process), _silent.get(job.id)
+    if told is None or told.heartbeat != job.heartbeat:
+        _silent[job.id] = _Silence(job.heartbeat, now, used, now)
         return
+    if used > told.used:
+        told.used, told.idle_since = used, now
     asked = job.cancel_asked and not is_at_swap(home, job.target)
-    if now - since > (_HEED_SECONDS if asked else STALLED_SECONDS):
-        process = _process_of(claim)
-        if process is not None:
-            log.error("%s of %s does not move at all and is ended", job.kind, job.target)
-            end_process(process)
+    patience, since = (_HEED_SECONDS, told.since) if asked else (STALLED_SECONDS, told.idle_since)
+    if process is not None and now - since > patience:
+        log.error("%s of %s does not move at all and is ended", job.kind, job.target)
+        end_process(process)
+
+
+def _processor_time(process: psutil.Process | None) -> float:
+    """Seconds that a process has used; 0 where there is none."""
+    try:
+        return sum(process.cpu_times()[:2]) if process is not None else 0.0
+    except psutil.Error:
+        return 0.0
 
 
 def _process_of(claim: Claim) -> psutil.Process | None:

@@ -183,11 +183,13 @@ def begin(home: Installation, job_id: str, host: str, pid: int, born: float) -> 
 def beat(home: Installation, job_id: str, **values: Any) -> bool:
     """Say that the job lives, with what else has changed; whether a stop was asked for.
 
-    A row that others took for dead comes back to life: its owner knows better.
+    A row that others took for dead comes back to life: its owner knows better. What only the
+    owner says, that the work is done or has failed, a beat that comes late does not undo.
     """
+    mine = (table.c.id == job_id) & table.c.state.not_in((State.DONE, State.FAILED))
     alive = {"state": State.RUNNING, "heartbeat": time.time(), "ended": None, "error": None}
     with home.store.begin() as store:
-        store.execute(update(table).where(table.c.id == job_id).values({**alive, **values}))
+        store.execute(update(table).where(mine).values({**alive, **values}))
     return is_cancel_asked(home, job_id)
 
 

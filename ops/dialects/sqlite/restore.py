@@ -94,10 +94,7 @@ def stage(path: Path, dump: Path, progress: Progress, *, checksums: bool) -> Rep
         if mode == "wal" and live_page_size != page_size:
             # SQLite cannot change the page size of a database in WAL mode while writing it.
             inspect("resize", dump, str(live_page_size), watch=watch)
-            notes = (
-                "The backup was rewritten with the live database's page size; "
-                "row numbers that no table declares may differ.",
-            )
+            notes = ("The backup was rewritten with the live database's page size.",)
     tables = count_rows(dump, reading_of(dump, count, "Counting rows"), checksums=checksums)
     return Replacement(str(dump), dump.stat().st_size, notes=notes, tables=tables)
 

@@ -35,7 +35,8 @@ def settle(path: Path, journal: Journal) -> None:
         return
     keep = Path(str(journal.facts["keep"]))
     if journal.facts["damaged"]:
-        path.with_name(path.name + ".restoring").unlink(missing_ok=True)
+        in_place = path.resolve()
+        in_place.with_name(in_place.name + ".restoring").unlink(missing_ok=True)
         journal.advance(Step.ROLLED_BACK if restore.is_damaged(path) else Step.DONE)
         return
     cookie, before = _cookie_of(path), int(journal.facts["cookie"])

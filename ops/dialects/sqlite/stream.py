@@ -38,12 +38,15 @@ with open(sys.argv[1], "rb", buffering=0) as file:
         piece = file.read(min(left, 1 << 18))
         if not piece:
             sys.exit("the file ends before the database does")
-        sys.stdout.buffer.raw.write(piece)
+        sys.stdout.buffer.write(piece)
         left -= len(piece)
 """
 """A process of its own reads the file: whoever closes it drops all locks that SQLite holds on it
 in the same process (sqlite.org/howtocorrupt.html, 2.2), also those of an application that uses
-this library."""
+this library.
+
+The buffered layer writes on after a short write. A full pipe gives one whenever the process is
+held up: by a debugger, a paused container, a machine that goes to sleep."""
 
 
 @contextmanager

@@ -232,7 +232,9 @@ def _copy_in_another_process(live: Path, draft: Path) -> None:
 
 def replace_damaged(live: Path, source: Path, keep: Path, progress: Progress) -> None:
     """SQLite cannot open the live file, so no program can be using it: keep its files
-    as they are, then write the replacement into a fresh file of the same name."""
+    as they are, then write the replacement into a fresh file of the same name; of a link, into
+    the place to which it leads, where the disk that outlives us is."""
+    live = live.resolve()
     for end in ("", *SIDE_FILES):
         file = live.with_name(live.name + end)
         if file.exists():

@@ -192,12 +192,15 @@ def _checksums(path: Path) -> dict[str, Any]:
 
 
 def _resize(path: Path, page_size: str) -> dict[str, Any]:
-    """Rewrite the file with another page size; implicit row numbers may change."""
+    """Rewrite the file with another page size. A mere VACUUM would number rows anew, and what
+    knows them by their numbers, such as a search, would find others."""
+    rewritten = path.with_name(path.name + ".resized")
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("PRAGMA trusted_schema=OFF")
         connection.execute("PRAGMA journal_mode=DELETE")
         connection.execute(f"PRAGMA page_size={int(page_size)}")
-        connection.execute("VACUUM")
+        connection.execute("VACUUM INTO ?", (str(rewritten),))
+    rewritten.replace(path)
     return {}
 
 

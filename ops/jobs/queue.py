@@ -102,7 +102,7 @@ class _Job(rq.job.Job):
     do: Callable[[str], None]
 
     def restore(self, raw_data: Any) -> None:
-        super().restore(raw_data)  # type: ignore[no-untyped-call]
+        super().restore(raw_data)
         self._success_callback_name = None
         self._failure_callback_name = None
         self._stopped_callback_name = None

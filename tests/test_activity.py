@@ -115,6 +115,7 @@ def test_lines_are_filtered_searched_and_read_in_pages(home: Installation) -> No
         Filter(text="100_ sale"): [],
         Filter(text="bob restored"): ["restore"],
         Filter(text="signed in"): ["sign-in"],
+        Filter(text="signed in " * 2000): ["sign-in"],
     }
     for asked, kinds in wanted.items():
         assert [line.what for line in entries(home, asked)] == kinds, asked

@@ -15,11 +15,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final
+from urllib.parse import unquote
 
 DEADLINE_SECONDS: Final = 20.0
 _CONNECT_SECONDS: Final = 5.0
 _ANSWER_SECONDS: Final = 10.0
-_PARTS: Final = re.compile(r"[^:/@?&=#,\s]{3,}")
+_SHORTEST: Final = 3
+_PARTS: Final = re.compile(rf"[^:/@?&=#,\s]{{{_SHORTEST},}}")
 _HIDDEN: Final = "***"
 
 
@@ -126,8 +128,10 @@ def _ping_one(address: str) -> Delivery:
 
 
 def without(text: str, address: str) -> str:
-    """`text` without anything that stands in the address."""
-    for part in sorted(_PARTS.findall(address), key=len, reverse=True):
+    """`text` without anything that stands in the address, as it is written or decoded."""
+    written = _PARTS.findall(address)
+    decoded = [part for part in map(unquote, written) if len(part) >= _SHORTEST]
+    for part in sorted({*written, *decoded}, key=len, reverse=True):
         text = re.sub(re.escape(part), _HIDDEN, text, flags=re.IGNORECASE)
     return text
 

@@ -63,6 +63,7 @@ def service_of(address: str) -> str:
 
     _listen()
     found = apprise.Apprise.instantiate(address, suppress_exceptions=True)
+    _heard.take()  # what it says of an address that it does not understand, kept by nobody
     return str(found.service_name) if found else ""
 
 
@@ -102,11 +103,11 @@ def _send_one(address: str, title: str, body: str) -> Delivery:
     _listen()
     asset = apprise.AppriseAsset(app_id="Ops Console", app_desc="Ops Console", app_url="")
     found = apprise.Apprise.instantiate(address, asset=asset, suppress_exceptions=True)
+    _heard.take()
     if not found:
         return Delivery(id_of(address), "", "its address is not one that is understood")
     found.socket_connect_timeout = min(found.socket_connect_timeout, _CONNECT_SECONDS)
     found.socket_read_timeout = min(found.socket_read_timeout, _ANSWER_SECONDS)
-    _heard.take()
     taken = found.notify(title=title, body=body, body_format=apprise.NotifyFormat.TEXT)
     reason = without(_heard.take(), address).strip(" .")
     problem = "" if taken else reason or "it did not take the message"

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from ops import activity, jobs
 from ops.errors import OpsError
 from ops.installation import Installation
@@ -29,6 +31,7 @@ from ops.watch import look
 log = logging.getLogger(__name__)
 
 _TICK_SECONDS: Final = 1.0
+_AGAIN_SECONDS: Final = 2.0
 _NIGHT: Final = (1, 5)
 """Hours of the local clock between which whole databases are read."""
 _DEEP_EVERY_SECONDS: Final = 20 * 3600
@@ -102,6 +105,10 @@ def keep_doing(
                 _do_until(home, stop, duties)
         except BlockingIOError:
             stop.wait(_TICK_SECONDS)
+        except (SQLAlchemyError, OSError) as cause:
+            # A store that restarts must not leave this console without duties for good.
+            log.warning("the duties wait for the store: %s", type(cause).__name__)
+            stop.wait(_AGAIN_SECONDS)
 
 
 def _do_until(home: Installation, stop: threading.Event, duties: tuple[Duty, ...]) -> None:

@@ -5,6 +5,7 @@ All of it is kept in the store, by the name of the target; that of the Redis is 
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -97,8 +98,11 @@ def set_threshold(
     """Judge `check` by other thresholds, in its unit; None goes back to the check's own.
 
     Raises:
-        Refused: the check has no such threshold, or "act now" would come before "look soon".
+        Refused: the check has no such threshold, it is not a number, or "act now" would come
+            before "look soon".
     """
+    if not all(math.isfinite(wanted) for wanted in (warning, critical) if wanted is not None):
+        raise Refused("A threshold has to be a number.", "Nothing was changed.")
     for own, wanted in ((check.warning, warning), (check.critical, critical)):
         if own is None and wanted is not None:
             raise Refused(

@@ -193,6 +193,12 @@ class Settings(BaseModel):
                 "OPS_QUEUE is redis, but the Python package rq is not installed.",
                 "Install it with: pip install 'ops-console[queue]'",
             )
+        if self.queue is Queue.REDIS and not _is_redis(self.redis_url):
+            raise SettingsError(
+                "OPS_QUEUE is redis, but REDIS_URL is not the address of a Redis.",
+                "Write it like redis://:password@host:6379/0 "
+                "(special characters in the password percent-encoded, such as %2F for /).",
+            )
         if self.database_url is not None and "main" in self.targets:
             raise SettingsError(
                 "OPS_TARGETS__MAIN cannot stand beside DATABASE_URL, whose database is called main."
@@ -205,6 +211,17 @@ class Settings(BaseModel):
             demo = self.data_dir.expanduser().resolve() / "demo" / "demo-shop.db"
             found.append(Target.parse("demo", f"sqlite:///{demo}", is_demo=True))
         return found
+
+
+def _is_redis(url: SecretStr | None) -> bool:
+    """Whether it can be understood; redis-py's own error would tell a part of it."""
+    from redis.connection import parse_url
+
+    try:
+        parse_url(url.get_secret_value() if url else "")  # type: ignore[no-untyped-call]
+    except ValueError:
+        return False
+    return True
 
 
 def source_of(settings: Settings, target: str) -> str:

@@ -319,6 +319,11 @@ def open_shared_store(url: str) -> Engine:
             "OPS_STORE_URL is not a database address.",
             "Write it like postgresql://user:password@host:5432/database.",
         ) from None
+    if "@" in (address.host or ""):  # else the server's name is told, and it with it
+        raise SettingsError(
+            "OPS_STORE_URL holds an @ that belongs to its password.",
+            "Write %40 for each @ inside the password.",
+        )
     try:
         _make_tables(engine)
     except DBAPIError as cause:

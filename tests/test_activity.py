@@ -82,6 +82,9 @@ def test_a_line_is_said_in_plain_words(home: Installation) -> None:
     assert sentence(entries(home)[0], _when) == "tried to test a backup of shop, which failed"
     record(home, who="ann", where="::1", what="something-new", target="shop")
     assert sentence(entries(home)[0], _when) == "something new of shop"
+    odd = "shop-20261399-999999.zip"
+    record(home, who="ann", where="::1", what="delete-backup", target="shop", archive=odd)
+    assert sentence(entries(home)[0], _when) == f"deleted the file {odd} of shop"
 
 
 @pytest.mark.parametrize("change", ["DELETE FROM activity", "UPDATE activity SET who = 'nobody'"])
@@ -115,6 +118,7 @@ def test_lines_are_filtered_searched_and_read_in_pages(home: Installation) -> No
         Filter(text="100_ sale"): [],
         Filter(text="bob restored"): ["restore"],
         Filter(text="signed in"): ["sign-in"],
+        Filter(text="signed in " * 2000): ["sign-in"],
     }
     for asked, kinds in wanted.items():
         assert [line.what for line in entries(home, asked)] == kinds, asked

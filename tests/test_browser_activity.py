@@ -47,7 +47,7 @@ def page(browser: Browser, console: RunningConsole) -> Iterator[Page]:
 
 def test_what_a_person_did_is_told_found_and_exported(console: RunningConsole, page: Page) -> None:
     page.goto(f"{console.address}/backups")
-    page.get_by_label("What is this backup for?").fill("=before the sale")
+    page.get_by_label("What is this backup for?").fill("=before the sale on www.example.com")
     page.get_by_role("button", name="Back up now").click()
     expect(page.get_by_text("Backup finished")).to_be_visible(timeout=SLOW)
     page.get_by_role("button", name="Delete").click()
@@ -56,6 +56,7 @@ def test_what_a_person_did_is_told_found_and_exported(console: RunningConsole, p
     page.get_by_role("link", name="Activity").click()
     made = page.get_by_text("admin (127.0.0.1) made a backup of demo: =before the sale")
     expect(made).to_be_visible(timeout=SLOW)
+    expect(page.get_by_role("link", name="example")).to_have_count(0)
     expect(page.get_by_text("admin (127.0.0.1) deleted the backup of")).to_be_visible()
     expect(page.get_by_text("signed in")).to_be_visible()
     page.get_by_label("Search").fill("backup sale")
@@ -68,7 +69,7 @@ def test_what_a_person_did_is_told_found_and_exported(console: RunningConsole, p
     head, row = text.splitlines()
     assert head.startswith("id,at,who,where,what")
     assert ",admin,127.0.0.1,backup,demo,demo-shop-" in row
-    assert ",done,'=before the sale," in row
+    assert ",done,'=before the sale on www.example.com," in row
 
 
 def test_the_test_message_arrives_or_says_why_not(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator
 
 import pytest
+from sqlalchemy import create_engine
+from sqlalchemy.pool import NullPool
 
 from ops.activity import entries
 from ops.backup import create_backup
@@ -16,11 +19,13 @@ from ops.errors import Unavailable
 from ops.installation import Installation
 from ops.journal import journals_of
 from ops.locks import held
+from ops.named_locks import AdvisoryLocks, FileLocks
 from ops.restore import restore_backup
 from ops.settings import Settings
 from ops.store import open_store
 from ops.undo import kept_points
 from tests.databases import LiveDatabase
+from tests.services.postgres import RealPostgres
 
 EXPIRY = next(duty for duty in DUTIES if duty.name == "give up what was kept long enough")
 
@@ -51,6 +56,23 @@ def _wait_for(is_so: Callable[[], bool], seconds: float = 20) -> None:
     while not is_so():
         assert time.monotonic() < ends
         time.sleep(0.05)
+
+
+def test_duties_are_taken_up_when_the_store_comes_back(
+    alone: Installation, stop: threading.Event, pg16: RealPostgres, caplog: pytest.LogCaptureFixture
+) -> None:
+    name = f"memory_{secrets.token_hex(4)}"
+    shared = create_engine(pg16.url(name), poolclass=NullPool)
+    alone.folder.shared_locks = AdvisoryLocks(shared, FileLocks(alone.folder.locks))
+    done = threading.Event()
+    thread = _start(alone, stop, Duty("a", 3600, lambda _home: done.set()))
+    _wait_for(lambda: "the duties wait" in caplog.text)
+    assert not done.is_set()
+    pg16.query(f"CREATE DATABASE {name}")
+    assert done.wait(20)
+    stop.set()
+    thread.join(10)
+    pg16.query(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 def test_a_duty_that_fails_keeps_no_other_from_its_turn(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -183,6 +184,9 @@ def test_thresholds_can_be_set_and_given_back(store: Engine) -> None:
     assert not thresholds_of(store, "shop", (BUSY,))[0].is_changed
     with pytest.raises(Refused, match="urgent before it is worth a look"):
         set_threshold(store, "shop", BUSY, warning=95, who="ann")
+    for never in (math.nan, math.inf):
+        with pytest.raises(Refused, match="has to be a number"):
+            set_threshold(store, "shop", BUSY, warning=never, who="ann")
     with pytest.raises(Refused, match="no such threshold"):
         set_threshold(store, "shop", quiet, warning=1, who="ann")
 

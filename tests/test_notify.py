@@ -118,6 +118,8 @@ def test_what_stands_in_an_address_is_told_nowhere() -> None:
     address = "mailto://me:hunter2@mail.example.org:25/?to=you@example.org"
     said = "535 HUNTER2 of me@mail.example.org is wrong"
     assert without(said, address) == "535 *** of me@*** is wrong"
+    said = "The token hun/ter is wrong, and hun%2Fter too"
+    assert without(said, "telegram://hun%2fter/%20") == "The token *** is wrong, and *** too"
 
 
 # --- The outbox -----------------------------------------------------------------------------

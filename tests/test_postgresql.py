@@ -375,6 +375,22 @@ def test_a_superuser_does_not_count_what_others_made(database: PostgreSQLDatabas
     assert not any(row.exact for row in rows)
 
 
+def test_what_others_wrote_into_row_security_is_not_run_for_a_mere_look(
+    database: PostgreSQLDatabase,
+) -> None:
+    database.as_superuser(
+        "CREATE TABLE bait AS SELECT 1 AS id; GRANT SELECT ON bait TO public;"
+        "CREATE FUNCTION theirs() RETURNS bool LANGUAGE plpgsql AS "
+        "$$ BEGIN RAISE EXCEPTION 'run by %', current_user; END $$;"
+        "CREATE POLICY p ON bait USING (public.theirs());"
+        "ALTER TABLE bait ENABLE ROW LEVEL SECURITY"
+    )
+    engine = database.target.engine
+    rows = dialect_of(engine).live_rows(engine)
+    assert "public.bait" in {row.name for row in rows}
+    assert not any(row.exact for row in rows)
+
+
 def test_the_ordinary_user_that_is_advised_is_all_that_a_restore_needs(
     pg: RealPostgres, folder: DataFolder, tmp_path: Path
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import signal
+import socket
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -250,17 +251,32 @@ def test_a_waiting_job_is_cancelled_before_it_begins(home: Installation, tmp_pat
 
 
 def test_what_stands_in_redis_makes_a_worker_run_nothing_else(
-    home: Installation, redis_server: RealRedis, tmp_path: Path
+    home: Installation, redis_server: RealRedis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import rq
+    from rq.job import JobStatus
     from rq.serializers import JSONSerializer
 
     harm = tmp_path / "harm"
-    with redis.Redis.from_url(redis_server.url) as client, _workers(tmp_path, 1):
+    act = f"import os\n\ndef act(*_):\n    os.mkdir({str(harm)!r})\n"
+    (tmp_path / "strange.py").write_text(act)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    with (
+        redis.Redis.from_url(redis_server.url) as client,
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        _workers(tmp_path, 1),
+    ):
         strange = rq.Queue(queue.NAME, connection=client, serializer=JSONSerializer)
         strange.enqueue_call("os.mkdir", args=(str(harm),), result_ttl=0)
+        calls = {f"on_{end}": rq.Callback("strange.act") for end in ("success", "failure")}
+        address = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        webhook = rq.Webhook(address, JobStatus.FINISHED, timeout=1)
+        strange.enqueue_call("os.getpid", result_ttl=0, webhooks=[webhook], **calls)
         job_id = start(home, "backup", "live", "somebody", {})
         assert _ended(home, job_id).state is State.DONE
+        listener.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            listener.accept()
     assert not harm.exists()
 
 

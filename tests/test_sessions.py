@@ -15,9 +15,11 @@ import pytest
 
 from ops import Target
 from ops.dialects.base import StatementOrder, WaitingSession
+from ops.fixes import FIXES
 from ops.fixes.postgresql_sessions import session_name
 from ops.installation import Installation
 from ops.jobs import create, execute
+from ops.progress import SILENT
 from ops.sessions import Queue, get_queues, get_slow_statements, queues_of
 from tests.databases import PostgreSQLDatabase, SQLiteDatabase
 from tests.services.postgres import DEBIAN, RealPostgres
@@ -141,6 +143,23 @@ def test_statements_that_take_the_time(counting: RealPostgres) -> None:
     slow = next(one for one in by_total.statements if "pg_sleep" in one.statement)
     assert slow.calls == 3
     assert 0.02 <= slow.mean_seconds < 1
+    engine.dispose()
+
+
+def test_starting_the_figures_anew_runs_nobody_elses_function(counting: RealPostgres) -> None:
+    engine = Target.parse("x", counting.url()).engine
+    counting.query("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
+    counting.query("CREATE TABLE harm (done int)")
+    counting.query(
+        "CREATE FUNCTION pg_stat_statements_reset() RETURNS void LANGUAGE sql"
+        " AS 'INSERT INTO public.harm VALUES (1)'"
+    )
+    fix = FIXES["postgresql.reset_statements"]
+    assert "anew" in fix.apply(engine, "", SILENT)
+    assert counting.query("SELECT FROM harm") == []
+    found = get_slow_statements(engine)
+    assert found is not None
+    assert not any("CREATE FUNCTION" in one.statement for one in found.statements)
     engine.dispose()
 
 

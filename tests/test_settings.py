@@ -10,6 +10,7 @@ import pytest
 from ops.errors import SettingsError
 from ops.proof import Prove
 from ops.settings import Settings, environment_names, load_settings, secret_names, source_of
+from ops.store import open_shared_store
 from ops.target import Target, redact
 
 README = Path(__file__).resolve().parent.parent / "README.md"
@@ -42,6 +43,15 @@ def test_readme_has_the_table_of_all_settings() -> None:
         for field in Settings.model_fields.values()
     ]
     assert rows == expected
+
+
+def test_an_address_that_cannot_be_understood_is_refused_without_a_part_of_it() -> None:
+    told = _refusal(OPS_QUEUE="redis", REDIS_URL="redis://:hid/den@h:6379/0")
+    assert "REDIS_URL" in told
+    assert "hid" not in told
+    with pytest.raises(SettingsError, match="holds an @") as refused:
+        open_shared_store("postgresql://me:hid@den@h:5432/memory")
+    assert "den" not in f"{refused.value.message} {refused.value.hint} {refused.value.detail}"
 
 
 def test_with_nothing_set_there_is_a_demo() -> None:

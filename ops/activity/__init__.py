@@ -31,6 +31,8 @@ CONSOLE: Final = "console"
 
 _DAY_SECONDS: Final = 86_400
 _LONGEST_DETAIL: Final = 1000
+_MOST_WORDS: Final = 50
+"""A database reads conditions only so deep (SQLite: 1,000)."""
 
 
 class Outcome(StrEnum):
@@ -67,7 +69,8 @@ class Entry:
 @dataclass(frozen=True)
 class Filter:
     """Which lines are wanted; what is empty does not matter. `text` are words that must all be
-    found somewhere in the line, `since` and `until` seconds since the epoch."""
+    found somewhere in the line (the first 50 count), `since` and `until` seconds since the
+    epoch."""
 
     who: str = ""
     what: str = ""
@@ -170,7 +173,7 @@ def _matching(query: Select[Any], wanted: Filter) -> Select[Any]:
         query = query.where(table.c.at >= wanted.since)
     if wanted.until is not None:
         query = query.where(table.c.at < wanted.until)
-    for word in wanted.text.split():
+    for word in wanted.text.split()[:_MOST_WORDS]:
         query = query.where(_says(word))
     return query
 

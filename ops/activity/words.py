@@ -125,7 +125,8 @@ def kinds_that_say(word: str) -> list[str]:
 def _archive(name: str, say_when: Callable[[datetime], str]) -> str:
     """An archive by the moment that its name tells, where it is one of ours."""
     found = _MOMENT.search(name)
-    if found is None:
+    try:
+        moment = datetime.strptime(found[1] if found else "", "%Y%m%d-%H%M%S").replace(tzinfo=UTC)
+    except ValueError:  # also for digits that are no moment: files can be called anything
         return f"the file {name}" if name else "a backup"
-    moment = datetime.strptime(found[1], "%Y%m%d-%H%M%S").replace(tzinfo=UTC)
     return f"the backup of {say_when(moment)}"

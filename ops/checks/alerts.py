@@ -71,13 +71,13 @@ MESSAGES: Final = Check(
     title="Messages arrive",
     measure=_messages,
     finding="The newest message could not be delivered. {problem}",
-    why="If something breaks tonight, nobody will be told.",
+    why="What breaks at night is then found only when somebody opens these pages.",
     fix="Look at OPS_NOTIFY where the console is started. Then press “Send a test message” on the "
     "Settings page.",
     good="The last message was delivered {age} ago.",
     unit="days",
     warning=30,
-    source="a month without a delivery, or one that failed (health catalogue BK-13)",
+    source="a month without a delivery, or one that failed (own)",
 )
 WATCHDOG: Final = Check(
     id="alerts.watchdog",

@@ -193,7 +193,7 @@ _REREAD: Final = Check(
     good="Every kept backup was read within the last {age}, and is as it was written.",
     unit="days",
     warning=21,
-    source="three times a weekly reading (health catalogue BK-06)",
+    source="three times a weekly reading (own)",
 )
 
 CHECKS: Final = (
@@ -202,7 +202,7 @@ CHECKS: Final = (
         title="Age of the newest good backup",
         measure=_age,
         finding="The newest good backup is {age} old.",
-        why="If the database were lost now, everything entered since that backup would be lost.",
+        why="If the database were lost now, everything that no good backup holds would be lost.",
         fix="Press “Back up now”, and see that backups are made every day.",
         good="The newest good backup is {age} old.",
         unit="hours",
@@ -233,7 +233,7 @@ CHECKS: Final = (
         good="No kept backup failed a test.",
         unit="backups",
         critical=1,
-        source="every failed test counts (health catalogue BK-03)",
+        source="every failed test counts (own)",
     ),
     Check(
         id="backups.tested",
@@ -246,7 +246,7 @@ CHECKS: Final = (
         unit="days",
         warning=14,
         critical=35,
-        source="two and five weeks (health catalogue BK-02)",
+        source="two and five weeks (own)",
     ),
     _ROOM,
 )

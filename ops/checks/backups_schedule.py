@@ -245,7 +245,7 @@ CHECKS: Final = (
         critical=0.5,
         floor="1 MB",
         quiet_below=MB,
-        source="-20 % or +100 % soon, -50 % now, of the last 7 (health catalogue BK-04)",
+        source="-20 % or +100 % soon, -50 % now, of the last 7 (own)",
     ),
     Check(
         id="backups.duration",
@@ -260,7 +260,7 @@ CHECKS: Final = (
         warning=2,
         floor="one minute",
         quiet_below=60,
-        source="twice the median of the last 7 (health catalogue BK-05)",
+        source="twice the median of the last 7 (own)",
     ),
     Check(
         id="backups.missing",
@@ -273,7 +273,7 @@ CHECKS: Final = (
         good="Every backup that was kept is still there.",
         unit="backups",
         warning=1,
-        source="every one counts (health catalogue BK-06)",
+        source="every one counts (own)",
     ),
     Check(
         id="backups.next_room",

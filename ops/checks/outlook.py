@@ -63,7 +63,7 @@ DATABASE_DISK: Final = Check(
     good="{outlook}",
     unit="days left",
     source=f"look soon below {_SOON_DAYS} days, act now below {_NOW_DAYS} (own); Theil–Sen slope "
-    "of the last 14 days with its 90 % range (health catalogue PG-20)",
+    "of the last 14 days with its 90 % range (own)",
 )
 BACKUPS_DISK: Final = replace(
     DATABASE_DISK,

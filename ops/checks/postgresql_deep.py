@@ -69,7 +69,8 @@ def _unasked(context: Context, place: str, told: Mapping[str, CannotCheck]) -> C
 
 def _left_out(is_installed: bool) -> Reading:
     if is_installed:
-        why, fix = "this reads every index, which a job does", "Let the console look deeper."
+        why = "this reads every index, which a page does not wait for"
+        fix = "Press “Take the deep look now” on the Health page."
     else:
         why = "the server's addition amcheck is not in this database"
         fix = "As the server's administrator, run in this database: CREATE EXTENSION amcheck;"

@@ -57,7 +57,8 @@ def left_out(context: Context) -> Reading:
         {"size": size(context.facts["file_bytes"])},
         sentence="Not looked at: all of the database ({size}) would have to be read, and a page "
         "does not wait for that.",
-        fix="Let the console look deeper, or run a test restore of the newest backup.",
+        fix="Press “Take the deep look now” on the Health page, or run a test restore of the "
+        "newest backup.",
         looked_at=False,
     )
 

@@ -147,7 +147,7 @@ def _locked(context: Context, check: Check) -> Reading:
         return Reading(
             Level.INFO,
             sentence="Not looked at: trying it would hold up others for a moment.",
-            fix="Let the console look deeper.",
+            fix="Press “Take the deep look now” on the Health page.",
             looked_at=False,
         )
     failures = 0
@@ -238,7 +238,7 @@ CHECKS: Final = (
         measure=_locked,
         finding="Another program holds the database: {failures} of {tries} tries to save had to "
         "give up.",
-        why="While it does so, nobody can save.",
+        why="While another program holds the database, nobody can save.",
         fix="Find the program that does not come to an end, and restart it.",
         good="Saving is possible: nobody holds the database for long.",
         unit="failed tries of 3",

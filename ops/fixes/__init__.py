@@ -15,7 +15,7 @@ from ops.catalog import Catalog
 from ops.checks import redis as redis_checks
 from ops.checks.base import Context, Finding, Level
 from ops.dialects import dialect_of
-from ops.errors import Cancelled, OpsError, Refused, Unavailable
+from ops.errors import Cancelled, OpsError, Refused, SettingsError, Unavailable
 from ops.fixes import postgresql, redis, sqlite
 from ops.fixes.base import Fix, Obstacle
 from ops.health import chosen
@@ -167,12 +167,18 @@ def _place(home: Installation, target: Target, fix: Fix[Any]) -> Iterator[Any]:
     if home.settings.redis_url is None:
         raise Refused("No Redis is set.", "Set REDIS_URL and start the console again.")
     url = home.settings.redis_url.get_secret_value()
+    seconds = {"socket_timeout": _REDIS_SECONDS, "socket_connect_timeout": _REDIS_SECONDS}
     try:
-        with Redis.from_url(
-            url, socket_timeout=_REDIS_SECONDS, socket_connect_timeout=_REDIS_SECONDS
-        ) as client:
+        client = Redis.from_url(url, **seconds)
+    except ValueError:  # its words tell a part of the address
+        raise SettingsError(
+            "REDIS_URL is not the address of a Redis.",
+            "Write it like redis://:password@host:6379/0",
+        ) from None
+    try:
+        with client:
             yield client
-    except (RedisError, ValueError) as cause:
+    except RedisError as cause:
         raise Unavailable(
             "Redis does not answer.", "Check that it runs, and REDIS_URL.", redact(str(cause))
         ) from cause

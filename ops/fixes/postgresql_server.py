@@ -191,12 +191,18 @@ def _may_reset_statements(engine: Engine, _subject: str) -> Obstacle | None:
 
 _RESET_RIGHT: Final = """
 SELECT p.oid::regprocedure::text AS function, quote_ident(current_user) AS me,
-       format('SELECT %I.pg_stat_statements_reset()', n.nspname) AS command,
+       format('SELECT %I.pg_stat_statements_reset(%s)', n.nspname,
+              (SELECT string_agg('''0''::' || format_type(kind, NULL), ', ' ORDER BY place)
+               FROM unnest(p.proargtypes) WITH ORDINALITY AS a (kind, place))) AS command,
        has_function_privilege(p.oid, 'EXECUTE') AND has_schema_privilege(n.oid, 'USAGE') AS may
-FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
-JOIN pg_proc p ON p.pronamespace = n.oid AND p.proname = 'pg_stat_statements_reset'
-WHERE e.extname = 'pg_stat_statements'
+FROM pg_extension e
+JOIN pg_depend d ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid
+  AND d.classid = 'pg_proc'::regclass AND d.deptype = 'e'
+JOIN pg_proc p ON p.oid = d.objid JOIN pg_namespace n ON n.oid = p.pronamespace
+WHERE e.extname = 'pg_stat_statements' AND p.proname = 'pg_stat_statements_reset'
 """
+"""The extension's own function, called with every argument (zeros, for all): whoever may create
+in its schema could else have put one without arguments beside it, which ours would run."""
 
 
 def _reset_statements(engine: Engine, _subject: str, progress: Progress) -> str:

@@ -97,9 +97,16 @@ def work(home: Installation) -> None:
 
 
 class _Job(rq.job.Job):
-    """RQ would import and call whatever function stands in Redis."""
+    """RQ would import and call whatever functions stand in Redis, and whatever address."""
 
     do: Callable[[str], None]
+
+    def restore(self, raw_data: Any) -> None:
+        super().restore(raw_data)
+        self._success_callback_name = None
+        self._failure_callback_name = None
+        self._stopped_callback_name = None
+        self.webhooks = []
 
     def perform(self) -> None:
         self.do(self.id)

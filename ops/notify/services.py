@@ -15,11 +15,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final
+from urllib.parse import unquote
 
 DEADLINE_SECONDS: Final = 20.0
 _CONNECT_SECONDS: Final = 5.0
 _ANSWER_SECONDS: Final = 10.0
-_PARTS: Final = re.compile(r"[^:/@?&=#,\s]{3,}")
+_SHORTEST: Final = 3
+_PARTS: Final = re.compile(rf"[^:/@?&=#,\s]{{{_SHORTEST},}}")
 _HIDDEN: Final = "***"
 
 
@@ -61,6 +63,7 @@ def service_of(address: str) -> str:
 
     _listen()
     found = apprise.Apprise.instantiate(address, suppress_exceptions=True)
+    _heard.take()  # what it says of an address that it does not understand, kept by nobody
     return str(found.service_name) if found else ""
 
 
@@ -100,11 +103,11 @@ def _send_one(address: str, title: str, body: str) -> Delivery:
     _listen()
     asset = apprise.AppriseAsset(app_id="Ops Console", app_desc="Ops Console", app_url="")
     found = apprise.Apprise.instantiate(address, asset=asset, suppress_exceptions=True)
+    _heard.take()
     if not found:
         return Delivery(id_of(address), "", "its address is not one that is understood")
     found.socket_connect_timeout = min(found.socket_connect_timeout, _CONNECT_SECONDS)
     found.socket_read_timeout = min(found.socket_read_timeout, _ANSWER_SECONDS)
-    _heard.take()
     taken = found.notify(title=title, body=body, body_format=apprise.NotifyFormat.TEXT)
     reason = without(_heard.take(), address).strip(" .")
     problem = "" if taken else reason or "it did not take the message"
@@ -126,8 +129,10 @@ def _ping_one(address: str) -> Delivery:
 
 
 def without(text: str, address: str) -> str:
-    """`text` without anything that stands in the address."""
-    for part in sorted(_PARTS.findall(address), key=len, reverse=True):
+    """`text` without anything that stands in the address, as it is written or decoded."""
+    written = _PARTS.findall(address)
+    decoded = [part for part in map(unquote, written) if len(part) >= _SHORTEST]
+    for part in sorted({*written, *decoded}, key=len, reverse=True):
         text = re.sub(re.escape(part), _HIDDEN, text, flags=re.IGNORECASE)
     return text
 

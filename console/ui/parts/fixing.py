@@ -84,7 +84,8 @@ def _ask(target: Target, fix: Fix[Any], subjects: tuple[str, ...], check: str) -
 
 def _say_yes(target: Target, fix: Fix[Any], subjects: tuple[str, ...], check: str) -> None:
     name = dialect_of(target.engine).database_name(target.engine)
-    typed = st.text_input(f"To do it, type the database's name: {name}", autocomplete="off")
+    st.markdown(f"The database is **{plain(name)}**.")
+    typed = st.text_input("To do it, type the database's name", autocomplete="off")
     ready = typed.strip().casefold() == name.casefold() and not (
         is_busy(target) and not fix.beside_work
     )

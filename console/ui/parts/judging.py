@@ -140,6 +140,7 @@ def draw_thresholds(target: Target) -> None:
     if chosen is not None:
         _edit(target, known[chosen], by_id[chosen])
     st.table(rows, hide_index=True, alt="Every threshold, its default and its source.")
+    st.caption("“Own” means: chosen by the makers of this console.")
 
 
 def _figure(value: float | None) -> str:

@@ -73,8 +73,8 @@ def _tables(preview: Preview) -> None:
     back = sum(max(0, (c.after or 0) - (c.now or 0)) for c in counted)
     if any(c.exists_now and not c.now_exact for c in preview.changes):
         st.markdown(
-            "The database is large, so its rows were not counted while you wait: what the "
-            "table says of now is a rough guess, and small changes do not show in it."
+            "The rows that the database has now were not counted while you wait: what the table "
+            "says of them is a rough guess, and small changes do not show in it."
         )
     elif not changed:
         st.markdown(

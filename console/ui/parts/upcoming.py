@@ -46,14 +46,15 @@ def next_backup(target: Target) -> None:
     )
 
 
-def daily_offer(target: Target) -> None:
-    """The button that makes the default plan, in the person's own time zone."""
+def daily_offer(target: Target, place: str = "on the Schedule page") -> None:
+    """The button that makes the default plan, in the person's own time zone; `place` is where
+    it can be changed."""
     plan = plan_from({"zone": person_zone()}, Plan())
     if st.button("Back up every day at 03:00", icon=":material/event_repeat:"):
         put_in_force(target, plan)
     st.caption(
         f"By the clock of {plain(plan.zone)}, from now on and by itself. "
-        f"It keeps {plan.keep.in_words()}; on the Schedule page you can change all of it."
+        f"It keeps {plan.keep.in_words()}; {place} you can change all of it."
     )
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 
 import humanize
 import streamlit as st
 
 _MINUTE = timedelta(minutes=1)
+_LINK_MIDDLES = re.compile(r"(?<=http:)(?=//)|(?<=https:)(?=//)|(?<=www)(?=\.)|(?<=@)(?=.)", re.I)
 
 
 def size(count: float) -> str:
@@ -59,5 +61,13 @@ def day(moment: datetime) -> str:
 
 
 def plain(text: str) -> str:
-    """`text` from outside (a label, a table's name) without a meaning in Markdown."""
+    """`text` from outside (a label, a table's name) as one line without a meaning in Markdown.
+
+    Addresses are taken apart by an empty span: what they look like is made a link of otherwise,
+    escaped or not.
+    """
+    return ":small[]".join(map(_escaped, _LINK_MIDDLES.split(" ".join(text.splitlines()))))
+
+
+def _escaped(text: str) -> str:
     return "".join(f"\\{sign}" if sign in r"\`*_{}[]()#+-.!|~$:<>&" else sign for sign in text)

@@ -100,7 +100,8 @@ def _facts(entry: CatalogEntry) -> str:
         content = f"{many(len(tables), 'table')}, {many(rows, 'row')}"
     origin = "" if entry.made_here else " · not made by this console"
     when = f"{local(entry.created_at)} ({ago(entry.created_at)})"
-    return plain(f"{when} · {size(entry.size_bytes)} · {content}{origin} · {entry.name}")
+    name = f" · {entry.name}" if entry.label else ""  # else it stands above
+    return plain(f"{when} · {size(entry.size_bytes)} · {content}{origin}{name}")
 
 
 def _download_link(target: Target, entry: CatalogEntry) -> str:

@@ -70,7 +70,7 @@ def _schedule(target: Target) -> Schedule | None:
 def _state(target: Target, schedule: Schedule | None) -> None:
     if schedule is None:
         st.warning("No backup is made by itself yet.", icon=":material/event_busy:")
-        daily_offer(target)
+        daily_offer(target, "below")
         return
     plan = schedule.plan
     words = plain(next(iter(plan.timetables().values())).in_words())

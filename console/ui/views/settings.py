@@ -66,6 +66,8 @@ def _masked(value: object) -> str:
         return "not set"
     if isinstance(value, dict):
         return ", ".join(sorted(value))
+    if isinstance(value, bool):
+        return str(value).lower()  # as it is written
     return "set (hidden)" if "Secret" in type(value).__name__ else str(value)
 
 

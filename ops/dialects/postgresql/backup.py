@@ -39,7 +39,7 @@ WHERE c.relkind IN ('r', 'p', 'S') AND n.nspname !~ '^pg_' AND n.nspname <> 'inf
 ORDER BY 1
 """
 
-_ROW_SECURITY: Final = """
+ROW_SECURITY: Final = """
 SELECT c.oid::regclass::text FROM pg_class c
 WHERE c.relrowsecurity
   AND (c.relforcerowsecurity OR NOT pg_has_role(c.relowner, 'USAGE'))
@@ -131,7 +131,7 @@ def reading_notices(connection: Connection) -> list[Notice]:
                 f"As the server's administrator, run: GRANT pg_read_all_data TO {role};",
             )
         )
-    hidden = list(connection.execute(text(_ROW_SECURITY)).scalars())
+    hidden = list(connection.execute(text(ROW_SECURITY)).scalars())
     if hidden:
         found.append(
             Notice(

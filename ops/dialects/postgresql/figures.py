@@ -16,7 +16,7 @@ from ops.dialects.base import (
     SessionGroup,
     SizeReport,
 )
-from ops.dialects.postgresql.backup import UNREADABLE, count_tables
+from ops.dialects.postgresql.backup import ROW_SECURITY, UNREADABLE, count_tables
 from ops.dialects.postgresql.connect import pooled
 from ops.dialects.postgresql.guest import IS_SUPERUSER
 from ops.dialects.postgresql.rows import COUNTED_TABLES, shapes
@@ -112,12 +112,14 @@ def live_rows(engine: Engine) -> tuple[LiveRows, ...]:
     never analysed).
 
     Never counted as a superuser: planning alone evaluates what others wrote into indexes, and
-    a mere look must not run that with all rights.
+    a mere look must not run that with all rights. Nor where row security hides rows from us:
+    it would run what others wrote, and the number would be wrong.
     """
     with pooled(engine) as connection:
         size = connection.execute(text("SELECT pg_database_size(current_database())")).scalar()
         may_count = not connection.execute(text(IS_SUPERUSER)).scalar()
-        may_count = may_count and connection.execute(text(UNREADABLE)).first() is None
+        for hidden in (UNREADABLE, ROW_SECURITY):
+            may_count = may_count and connection.execute(text(hidden)).first() is None
         columns = {name: tuple(shape.columns) for name, shape in shapes(connection).items()}
         if int(size or 0) <= COUNT_LIMIT and may_count:
             counted = count_tables(connection, SILENT)

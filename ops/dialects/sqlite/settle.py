@@ -16,6 +16,9 @@ from ops.journal import Journal, Step
 
 log = logging.getLogger(__name__)
 
+_READERS_SECONDS: Final = 10
+"""So long readers are waited for, and writers meanwhile."""
+
 _BEFORE: Final = "before"
 _AFTER: Final = "after"
 
@@ -129,9 +132,13 @@ def _origin_of(path: Path, journal: Journal, is_next: bool) -> str:
 
 
 def _merge_side_file(path: Path) -> None:
-    """Move what lies in the WAL into the file, as far as readers allow."""
-    with writing(path, timeout=restore.BUSY_DEADLINE_SECONDS, create=False) as live:
-        busy, pages, moved = live.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+    """Move what lies in the WAL into the file, as far as readers allow.
+
+    FULL: of a database that others write to all the time, the milder PASSIVE leaves some over
+    (pragma.html, wal_checkpoint).
+    """
+    with writing(path, timeout=_READERS_SECONDS, create=False) as live:
+        busy, pages, moved = live.execute("PRAGMA wal_checkpoint(FULL)").fetchone()
     if busy or pages != moved:
         raise Busy(
             f"Another program is reading an older state of the database {path.name}.",

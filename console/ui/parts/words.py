@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from datetime import UTC, datetime, timedelta
 
 import humanize
 import streamlit as st
 
+_JOINERS = "\u200c\u200d"
+"""Some scripts and emoji need them between letters."""
 _MINUTE = timedelta(minutes=1)
 _LINK_MIDDLES = re.compile(r"(?<=http:)(?=//)|(?<=https:)(?=//)|(?<=www)(?=\.)|(?<=@)(?=.)", re.I)
 
@@ -70,4 +73,12 @@ def plain(text: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    return "".join(f"\\{sign}" if sign in r"\`*_{}[]()#+-.!|~$:<>&" else sign for sign in text)
+    return "".join(_shown(sign) for sign in text)
+
+
+def _shown(sign: str) -> str:
+    """A sign as it may stand in Markdown. One that cannot be seen, and could turn what follows
+    around, shows as what it is: not a letter."""
+    if unicodedata.category(sign) in ("Cc", "Cf") and sign not in _JOINERS:
+        return "\ufffd"
+    return f"\\{sign}" if sign in r"\`*_{}[]()#+-.!|~$:<>&" else sign

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
+import time
 from pathlib import Path
 from typing import Final
 
@@ -16,8 +17,9 @@ from ops.journal import Journal, Step
 
 log = logging.getLogger(__name__)
 
-_READERS_SECONDS: Final = 10
+_PATIENCE_SECONDS: Final = 10
 """So long readers are waited for, and writers meanwhile."""
+_BETWEEN_SECONDS: Final = 0.02
 
 _BEFORE: Final = "before"
 _AFTER: Final = "after"
@@ -134,14 +136,20 @@ def _origin_of(path: Path, journal: Journal, is_next: bool) -> str:
 def _merge_side_file(path: Path) -> None:
     """Move what lies in the WAL into the file, as far as readers allow.
 
-    FULL: of a database that others write to all the time, the milder PASSIVE leaves some over
-    (pragma.html, wal_checkpoint).
+    FULL: of a database that others write to all the time, the milder PASSIVE leaves some over.
+    Neither waits for another checkpoint (pragma.html, wal_checkpoint), so it is tried again.
     """
-    with writing(path, timeout=_READERS_SECONDS, create=False) as live:
-        busy, pages, moved = live.execute("PRAGMA wal_checkpoint(FULL)").fetchone()
-    if busy or pages != moved:
-        raise Busy(
-            f"Another program is reading an older state of the database {path.name}.",
-            "Wait until it has finished, or stop it, then try again.",
-            f"wal_checkpoint: {busy}, {pages}, {moved}",
-        )
+    ends = time.monotonic() + _PATIENCE_SECONDS
+    with writing(path, timeout=_PATIENCE_SECONDS, create=False) as live:
+        while True:
+            busy, pages, moved = live.execute("PRAGMA wal_checkpoint(FULL)").fetchone()
+            if not busy and pages == moved:
+                return
+            if time.monotonic() > ends:
+                break
+            time.sleep(_BETWEEN_SECONDS)
+    raise Busy(
+        f"Another program is reading an older state of the database {path.name}.",
+        "Wait until it has finished, or stop it, then try again.",
+        f"wal_checkpoint: {busy}, {pages}, {moved}",
+    )

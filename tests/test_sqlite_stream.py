@@ -171,10 +171,10 @@ def test_locks_of_this_process_outlive_the_reading(database: Path) -> None:
 
 def test_a_reader_that_is_paused_loses_nothing(database: Path) -> None:
     """A stop in the middle of a write to a full pipe makes it a short one."""
-    content = database.read_bytes()
+    content, before = database.read_bytes(), set(psutil.Process().children())
     with bytes_of_file(database, len(content)) as stream:
         begun = stream.read(1)
-        (reader,) = psutil.Process().children()
+        (reader,) = set(psutil.Process().children()) - before
         for _ in range(3):
             _until_it_waits(reader)
             reader.suspend()

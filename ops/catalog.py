@@ -233,7 +233,7 @@ class Catalog:
 
     def _write_note(self, path: Path, **values: str | Proof | None) -> None:
         note = _note_of(path)
-        draft = note.with_suffix(".part")
+        draft = note.with_name(f".{note.name}.part")  # goes with the drafts of archives
         with (self._data.locks / f"notes-{self.folder.name}.lock").open("a") as turn:
             # A name that a person gives while a test ends must not undo what the test found.
             fcntl.flock(turn, fcntl.LOCK_EX)

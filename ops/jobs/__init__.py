@@ -19,7 +19,6 @@ from typing import Any, Final
 
 import psutil
 
-from ops.aftermath import follow_up
 from ops.errors import Cancelled, OpsError, Refused, Stalled
 from ops.fixes import goes_beside
 from ops.installation import Installation
@@ -107,7 +106,6 @@ def start(home: Installation, kind: str, target: str, who: str, params: Mapping[
             queue.put(home, job_id)
         except OpsError as error:
             rows.end(home, job_id, State.FAILED, error=error.as_dict())
-            follow_up(home, get(home, job_id))
             raise
         return job_id
     job_id = create(home, kind, target, who, params)
@@ -162,12 +160,10 @@ def _execute(home: Installation, job_id: str, shown: Progress) -> Mapping[str, A
     except BaseException as fault:
         state, told, raised = _judged(job, fault, minder.reason)
         rows.end(home, job_id, state, error=told.as_dict())
-        follow_up(home, get(home, job_id))
         if raised is fault:
             raise
         raise raised from fault
     rows.end(home, job_id, State.DONE, done=1, total=1, result=result)
-    follow_up(home, get(home, job_id))
     return result
 
 
@@ -232,7 +228,6 @@ def cancel(home: Installation, job_id: str) -> None:
         stopped.say_nothing_changed()
         if rows.end_for_another(home, job_id, State.WAITING, State.CANCELLED, stopped):
             rows.free(home, job_id)
-            follow_up(home, get(home, job_id))
 
 
 def _settled(home: Installation, job: Job) -> Job:
@@ -247,11 +242,8 @@ def _settled(home: Installation, job: Job) -> Job:
     else:
         state, told = State.INTERRUPTED, f"The {job.kind} was interrupted: its process ended."
     hint = "Start it again. A restore is finished or rolled back before anything else begins."
-    is_ours = rows.end_for_another(home, job.id, fresh.state, state, OpsError(told, hint))
-    ended = get(home, job.id)
-    if is_ours:
-        follow_up(home, ended)
-    return ended
+    rows.end_for_another(home, job.id, fresh.state, state, OpsError(told, hint))
+    return get(home, job.id)
 
 
 def is_alive(home: Installation, job: Job) -> bool:

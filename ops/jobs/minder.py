@@ -17,7 +17,6 @@ from typing import Any, Final
 import psutil
 from sqlalchemy.exc import SQLAlchemyError
 
-from ops.aftermath import follow_up
 from ops.errors import Cancelled, OpsError, Stalled
 from ops.installation import Installation
 from ops.jobs import rows
@@ -171,7 +170,6 @@ class Minder:
         log.error("%s of %s is broken off: %s", self._job.kind, self._job.target, reason)
         try:
             rows.end(self._home, self._job.id, state, tidy=False, error=reason.as_dict())
-            follow_up(self._home, rows.get(self._home, self._job.id))
         finally:
             end_process(psutil.Process())
 

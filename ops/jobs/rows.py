@@ -16,6 +16,7 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, RowMapping, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError, OperationalError
 
+from ops.aftermath import follow_up
 from ops.errors import OpsError, Refused
 from ops.installation import Installation
 from ops.store import claims
@@ -212,8 +213,8 @@ def ask_to_stop(home: Installation, job_id: str) -> None:
 
 
 def end(home: Installation, job_id: str, state: State, *, tidy: bool = True, **values: Any) -> None:
-    """Write how a job ended, by who did it; `tidy` tells that nothing half-made is left, so that
-    the target is free. A store that does not answer is waited for."""
+    """Write how a job ended, by who did it, and do what follows; `tidy` tells that nothing
+    half-made is left, so that the target is free. A store that does not answer is waited for."""
     ends = time.monotonic() + _STORE_PATIENCE_SECONDS
     while True:
         try:
@@ -222,20 +223,25 @@ def end(home: Installation, job_id: str, state: State, *, tidy: bool = True, **v
                 store.execute(update(table).where(table.c.id == job_id).values(told))
                 if tidy:
                     store.execute(delete(claims).where(claims.c.job == job_id))
-            return
+            break
         except OperationalError:
             if time.monotonic() > ends:
                 raise
             time.sleep(1)
+    follow_up(home, get(home, job_id))
 
 
 def end_for_another(
     home: Installation, job_id: str, was: State, state: State, error: OpsError
 ) -> bool:
-    """Write how a job ended whose process cannot; whether it still was as thought."""
+    """Write how a job ended whose process cannot, and do what follows, if it still was as
+    thought; whether it was."""
     values = {"state": state, "ended": time.time(), "error": error.as_dict()}
     with home.store.begin() as store:
-        return store.execute(_if(job_id, was).values(values)).rowcount == 1
+        was_so = store.execute(_if(job_id, was).values(values)).rowcount == 1
+    if was_so:
+        follow_up(home, get(home, job_id))
+    return was_so
 
 
 def all_claims(home: Installation) -> list[Claim]:

@@ -96,8 +96,8 @@ def take_sample(store: Engine, target: Target) -> None:
     Raises:
         Unavailable: the database does not answer.
     """
-    _adopt_old_samples(store, target.name)
     if _is_due(store, target.name, SIZE):
+        _adopt_old_samples(store, target.name)
         note(store, target.name, _figures(target))
 
 

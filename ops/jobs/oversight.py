@@ -16,7 +16,7 @@ import psutil
 
 from ops.errors import OpsError, Refused
 from ops.installation import Installation
-from ops.jobs import get, lock_of, look, rows
+from ops.jobs import lock_of, look, rows
 from ops.jobs.evidence import end_process
 from ops.jobs.minder import STALLED_SECONDS, is_at_swap
 from ops.jobs.rows import Claim, Job, State
@@ -136,5 +136,5 @@ def _hand_over_again(home: Installation, job: Job) -> None:
                 queue.put(home, job.id)
         except OpsError as error:
             note = error.message
-    if note != job.note and get(home, job.id).state is State.WAITING:
+    if note != job.note:
         rows.note(home, job.id, note)

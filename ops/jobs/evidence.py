@@ -16,7 +16,6 @@ somebody who is gone. None of it is asked for while the work reports how far it 
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
 from typing import Final
@@ -117,9 +116,9 @@ class _Server:
             log.info("the server does not say whether it works: %s", error)
 
 
-def end_children(process: psutil.Process | None = None) -> None:
-    """Ask every program that a process (else we ourselves) has started to end."""
-    for child in _children(process):
+def end_children() -> None:
+    """Ask every program that this process has started to end."""
+    for child in _children(psutil.Process()):
         _signal(child, kill=False)
 
 
@@ -130,9 +129,9 @@ def end_process(process: psutil.Process) -> None:
     _signal(process, kill=True)
 
 
-def _children(process: psutil.Process | None) -> list[psutil.Process]:
+def _children(process: psutil.Process) -> list[psutil.Process]:
     try:
-        return (process or psutil.Process(os.getpid())).children(recursive=True)
+        return process.children(recursive=True)
     except psutil.Error:
         return []
 

@@ -13,11 +13,12 @@ from enum import StrEnum
 from typing import Final, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
-from sqlalchemy import delete, insert, select
+from sqlalchemy import select
 
 from ops.errors import OpsError, Refused
 from ops.installation import Installation
 from ops.retention import Policy
+from ops.store import put
 from ops.store import schedules as table
 from ops.timetable import Timetable
 
@@ -134,8 +135,7 @@ def save_plan(home: Installation, target: str, plan: Plan, who: str) -> None:
         since = former.since.timestamp()
     row = {"target": target, "plan": plan.model_dump(mode="json"), "since": since, "who": who}
     with home.store.begin() as store:
-        store.execute(delete(table).where(table.c.target == target))
-        store.execute(insert(table).values(row))
+        put(store, table, row)
 
 
 def plan_from(values: Mapping[str, object], base: Plan) -> Plan:

@@ -93,12 +93,10 @@ def send_test(home: Installation, who: str, where: str) -> list[Delivery]:
     """Send a message now, and wait for what comes of it."""
     title, body = "Ops Console: a test", "This is a test. Messages of this console arrive here."
     deliveries = send(addresses_of(home.settings), title, f"{body}\n\n{_signature('')}")
-    problem, now = _problem(deliveries), time.time()
-    values = {"kind": MESSAGE, "title": title, "body": body, "target": "", "at": now, "tries": 1}
-    rest = {"next_try": now, "sent": [], "problem": problem, "given_up": int(bool(problem))}
-    with home.store.begin() as store:
-        delivered = None if problem else now
-        store.execute(insert(table).values(**values, **rest, delivered=delivered))
+    problem = _problem(deliveries)
+    delivered = None if problem else time.time()
+    tried = {"tries": 1, "problem": problem, "given_up": int(bool(problem)), "delivered": delivered}
+    _put(home, MESSAGE, title, body, "", **tried)
     outcome = Outcome.FAILED if problem else Outcome.DONE
     detail = f"{title}. {problem}".strip()
     record(home, who=who, where=where, what=MESSAGE, outcome=outcome, detail=detail)
@@ -124,12 +122,13 @@ def forget_old(home: Installation) -> None:
         store.execute(delete(table).where(table.c.at < time.time() - _KEEP_SECONDS))
 
 
-def _put(home: Installation, kind: str, title: str, body: str, target: str) -> None:
+def _put(home: Installation, kind: str, title: str, body: str, target: str, **tried: Any) -> None:
+    """Write a message's row; `tried`: what came of it, where that is known already."""
     now = time.time()
     values = {"kind": kind, "title": title, "body": body, "target": target, "at": now}
     fresh = {"tries": 0, "next_try": now, "sent": [], "problem": "", "given_up": 0}
     with home.store.begin() as store:
-        store.execute(insert(table).values(**values, **fresh))
+        store.execute(insert(table).values(values | fresh | tried))
 
 
 def _signature(target: str) -> str:

@@ -183,22 +183,10 @@ class Settings(BaseModel):
         """The databases to look after; the demo when none is set.
 
         Raises:
-            SettingsError: an address is not a URL of a known kind.
+            SettingsError: an address is not a URL of a known kind, or the queue cannot be used.
         """
+        self._look_at_queue()
         found = []
-        if self.queue is Queue.REDIS and self.redis_url is None:
-            raise SettingsError("OPS_QUEUE is redis, but REDIS_URL does not say where it is.")
-        if self.queue is Queue.REDIS and find_spec("rq") is None:
-            raise SettingsError(
-                "OPS_QUEUE is redis, but the Python package rq is not installed.",
-                "Install it with: pip install 'ops-console[queue]'",
-            )
-        if self.queue is Queue.REDIS and not _is_redis(self.redis_url):
-            raise SettingsError(
-                "OPS_QUEUE is redis, but REDIS_URL is not the address of a Redis.",
-                "Write it like redis://:password@host:6379/0 "
-                "(special characters in the password percent-encoded, such as %2F for /).",
-            )
         if self.database_url is not None and "main" in self.targets:
             raise SettingsError(
                 "OPS_TARGETS__MAIN cannot stand beside DATABASE_URL, whose database is called main."
@@ -212,13 +200,31 @@ class Settings(BaseModel):
             found.append(Target.parse("demo", f"sqlite:///{demo}", is_demo=True))
         return found
 
+    def _look_at_queue(self) -> None:
+        """Raises SettingsError where workers are to do the work and there is no way to them."""
+        if self.queue is not Queue.REDIS:
+            return
+        if self.redis_url is None:
+            raise SettingsError("OPS_QUEUE is redis, but REDIS_URL does not say where it is.")
+        if find_spec("rq") is None:
+            raise SettingsError(
+                "OPS_QUEUE is redis, but the Python package rq is not installed.",
+                "Install it with: pip install 'ops-console[queue]'",
+            )
+        if not _is_redis(self.redis_url):
+            raise SettingsError(
+                "OPS_QUEUE is redis, but REDIS_URL is not the address of a Redis.",
+                "Write it like redis://:password@host:6379/0 "
+                "(special characters in the password percent-encoded, such as %2F for /).",
+            )
 
-def _is_redis(url: SecretStr | None) -> bool:
+
+def _is_redis(url: SecretStr) -> bool:
     """Whether it can be understood; redis-py's own error would tell a part of it."""
     from redis.connection import parse_url
 
     try:
-        parse_url(url.get_secret_value() if url else "")  # type: ignore[no-untyped-call]
+        parse_url(url.get_secret_value())  # type: ignore[no-untyped-call]
     except ValueError:
         return False
     return True

@@ -61,11 +61,6 @@ def _expire(home: Installation) -> None:
             )
 
 
-def _forget(home: Installation) -> None:
-    """What restores noted of themselves goes when it is of no more use."""
-    forget_old_journals(home.folder)
-
-
 def _look_deep(home: Installation) -> None:
     """At night the deep checks of each target, one target after the other."""
     if not _NIGHT[0] <= time.localtime().tm_hour < _NIGHT[1]:
@@ -83,7 +78,7 @@ DUTIES: Final[tuple[Duty, ...]] = (
     Duty("look after jobs", 5, look_after),
     Duty("forget old jobs", 3600, thin),
     Duty("give up what was kept long enough", 3600, _expire),
-    Duty("forget old restores", 24 * 3600, _forget),
+    Duty("forget old restores", 24 * 3600, lambda home: forget_old_journals(home.folder)),
     Duty("deliver messages", 10, deliver_soon),
     Duty("forget old messages", 24 * 3600, forget_old),
     Duty("measure", 60, take_samples),

@@ -231,10 +231,9 @@ def _settle(home: Installation, run: Run) -> None:
     if job.is_active:
         return
     ended = job.ended or time.time()
-    if job.state is State.DONE:
-        _change(home, run, RunState.RUNNING, state=RunState.DONE, job=job.id, changed=ended)
-    elif job.state is State.CANCELLED:
-        _change(home, run, RunState.RUNNING, state=RunState.CANCELLED, job=job.id, changed=ended)
+    if job.state in (State.DONE, State.CANCELLED):
+        state = RunState(job.state.value)
+        _change(home, run, RunState.RUNNING, state=state, job=job.id, changed=ended)
     else:
         _try_again(home, run, ended, dict(job.error or {}), job=job.id)
 

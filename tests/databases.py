@@ -354,10 +354,21 @@ def _digest(rows: Any) -> tuple[int, str]:
     return count, digest.hexdigest()
 
 
+def filled_file(folder: Path, rows: int = 300) -> SQLiteDatabase:
+    """A filled SQLite database in WAL mode, in a folder of its own below `folder`."""
+    database = _file(folder, "wal")
+    database.fill(rows)
+    return database
+
+
+def _file(folder: Path, mode: str) -> SQLiteDatabase:
+    own = folder / "database"
+    own.mkdir()
+    return SQLiteDatabase(own, mode)
+
+
 def _sqlite(request: pytest.FixtureRequest, mode: str) -> LiveDatabase:
-    folder: Path = request.getfixturevalue("tmp_path") / "database"
-    folder.mkdir()
-    return SQLiteDatabase(folder, mode)
+    return _file(request.getfixturevalue("tmp_path"), mode)
 
 
 def _postgresql(

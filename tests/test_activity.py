@@ -43,7 +43,7 @@ from ops.settings import Settings
 from ops.store import activity as table
 from ops.store import jobs as jobs_table
 from ops.store import open_shared_store
-from tests.databases import SQLiteDatabase
+from tests.databases import SQLiteDatabase, filled_file
 from tests.services.console import PASSWORD, TARGET, RunningConsole
 from tests.services.postgres import RealPostgres
 
@@ -53,10 +53,7 @@ DAY = 86_400
 @pytest.fixture
 def live(tmp_path: Path) -> SQLiteDatabase:
     """A filled database."""
-    (tmp_path / "database").mkdir()
-    database = SQLiteDatabase(tmp_path / "database", "wal")
-    database.fill()
-    return database
+    return filled_file(tmp_path)
 
 
 def _add(home: Installation, *, age_days: float = 0, **told: str) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from tests.archives import forged, of_version_1
-from tests.databases import PASSWORD, LiveDatabase, PostgreSQLDatabase, SQLiteDatabase
+from tests.databases import PASSWORD, LiveDatabase, PostgreSQLDatabase, SQLiteDatabase, filled_file
 from tests.services.ports import free_port
 from tests.services.postgres import RealPostgres
 
@@ -64,10 +64,7 @@ class Shell:
 @pytest.fixture
 def live(tmp_path: Path) -> SQLiteDatabase:
     """A filled SQLite database."""
-    (tmp_path / "database").mkdir()
-    database = SQLiteDatabase(tmp_path / "database", "wal")
-    database.fill()
-    return database
+    return filled_file(tmp_path)
 
 
 @pytest.fixture

@@ -14,16 +14,13 @@ from console.cli import main
 from console.context import console
 from ops.installation import Installation
 from tests.calendars import back_up_daily
-from tests.databases import SQLiteDatabase
+from tests.databases import SQLiteDatabase, filled_file
 from tests.test_cli import DONE, NOT_DONE, WRONG_USAGE
 
 
 @pytest.fixture
 def live(tmp_path: Path) -> SQLiteDatabase:
-    (tmp_path / "database").mkdir()
-    database = SQLiteDatabase(tmp_path / "database", "wal")
-    database.fill(10)
-    return database
+    return filled_file(tmp_path, rows=10)
 
 
 class Command:

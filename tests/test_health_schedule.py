@@ -21,7 +21,7 @@ from ops.schedule import Plan, plan_from, save_plan
 from ops.store import scheduled_runs, schedules
 from ops.verify import recheck_all
 from tests.calendars import back_up_daily, damage
-from tests.databases import SQLiteDatabase
+from tests.databases import SQLiteDatabase, filled_file
 
 NOW = datetime(2027, 5, 4, 12, 0, tzinfo=UTC)
 DAILY = ScheduleFact(True, "every day at 03:00 (UTC)", 24 * 3600)
@@ -172,10 +172,7 @@ def test_room_for_the_next_three() -> None:
 @pytest.fixture
 def live(tmp_path: Path) -> SQLiteDatabase:
     """A small database."""
-    (tmp_path / "database").mkdir()
-    database = SQLiteDatabase(tmp_path / "database", "wal")
-    database.fill(10)
-    return database
+    return filled_file(tmp_path, rows=10)
 
 
 def _look(home: Installation, id: str) -> Finding:

@@ -23,17 +23,14 @@ from ops.jobs.work import WORK
 from ops.progress import SILENT
 from ops.recovery import unsettled
 from tests import processes
-from tests.databases import SQLiteDatabase
+from tests.databases import SQLiteDatabase, filled_file
 from tests.test_contract import Notes
 
 
 @pytest.fixture
 def live(tmp_path: Path) -> SQLiteDatabase:
     """A filled database that the jobs work on."""
-    (tmp_path / "database").mkdir()
-    database = SQLiteDatabase(tmp_path / "database", "wal")
-    database.fill()
-    return database
+    return filled_file(tmp_path)
 
 
 @pytest.fixture

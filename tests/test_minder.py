@@ -26,7 +26,7 @@ from ops.locks import locks_of
 from ops.programs import run
 from ops.progress import Progress
 from tests import processes
-from tests.databases import LiveDatabase, PostgreSQLDatabase, SQLiteDatabase
+from tests.databases import LiveDatabase, PostgreSQLDatabase, SQLiteDatabase, filled_file
 from tests.services.postgres import RealPostgres
 
 STALLED = 1.5
@@ -40,10 +40,7 @@ Work = Callable[[Installation, Progress], None]
 @pytest.fixture
 def live(tmp_path: Path) -> SQLiteDatabase:
     """A small database; most work here does not touch it."""
-    (tmp_path / "database").mkdir()
-    database = SQLiteDatabase(tmp_path / "database", "wal")
-    database.fill()
-    return database
+    return filled_file(tmp_path)
 
 
 def stands_still(_home: Installation, progress: Progress) -> None:

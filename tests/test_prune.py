@@ -19,7 +19,7 @@ from ops.retention import Policy
 from ops.schedule import Plan, save_plan
 from ops.verify import prove_archive, recheck_all
 from tests.calendars import back_up_at, back_up_daily, damage
-from tests.databases import SQLiteDatabase
+from tests.databases import SQLiteDatabase, filled_file
 
 SMALL = Plan(keep=Policy(daily=2, weekly=0, monthly=0))
 
@@ -27,10 +27,7 @@ SMALL = Plan(keep=Policy(daily=2, weekly=0, monthly=0))
 @pytest.fixture
 def live(tmp_path: Path) -> SQLiteDatabase:
     """A small database."""
-    (tmp_path / "database").mkdir()
-    database = SQLiteDatabase(tmp_path / "database", "wal")
-    database.fill(10)
-    return database
+    return filled_file(tmp_path, rows=10)
 
 
 def _names(home: Installation) -> set[str]:

@@ -27,7 +27,7 @@ from ops.jobs.oversight import look_after
 from ops.locks import locks_of
 from ops.recovery import settle_all
 from ops.settings import environment_names
-from tests.databases import SQLiteDatabase
+from tests.databases import SQLiteDatabase, filled_file
 from tests.services.console import running_console
 from tests.services.postgres import RealPostgres
 from tests.services.redis import RealRedis
@@ -37,10 +37,7 @@ from tests.services.worker import RunningWorker
 @pytest.fixture
 def live(tmp_path: Path) -> SQLiteDatabase:
     """A filled database that the jobs work on."""
-    (tmp_path / "database").mkdir()
-    database = SQLiteDatabase(tmp_path / "database", "wal")
-    database.fill()
-    return database
+    return filled_file(tmp_path)
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ from ops.runs import PAUSES, Run, RunState, begin_due, recent_runs
 from ops.schedule import Plan, Routine, plan_from, save_plan, schedule_of
 from ops.store import scheduled_runs, schedules
 from tests import processes
-from tests.databases import SQLiteDatabase
+from tests.databases import SQLiteDatabase, filled_file
 from tests.services.postgres import RealPostgres
 
 ONLY_BACKUPS = Plan(zone="Europe/Berlin", test=None, recheck=None)
@@ -32,10 +32,7 @@ ONLY_BACKUPS = Plan(zone="Europe/Berlin", test=None, recheck=None)
 @pytest.fixture
 def live(tmp_path: Path) -> SQLiteDatabase:
     """A small database."""
-    (tmp_path / "database").mkdir()
-    database = SQLiteDatabase(tmp_path / "database", "wal")
-    database.fill(10)
-    return database
+    return filled_file(tmp_path, rows=10)
 
 
 def _chosen_long_ago(home: Installation, plan: Plan = ONLY_BACKUPS) -> None:

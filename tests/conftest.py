@@ -97,8 +97,17 @@ def live(request: pytest.FixtureRequest) -> Iterator[LiveDatabase]:
 
 
 @pytest.fixture
+def more_settings() -> dict[str, str]:
+    """What the installation is set to besides its database; test modules have their own."""
+    return {}
+
+
+@pytest.fixture
 def home(
-    live: LiveDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    live: LiveDatabase,
+    more_settings: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Installation]:
     """An installation that the processes of jobs find by the environment."""
     for name in environment_names():
@@ -108,6 +117,8 @@ def home(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OPS_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.setenv("OPS_TARGETS__LIVE", live.url)
+    for name, value in more_settings.items():
+        monkeypatch.setenv(name, value)
     opened = Installation.open()
     yield opened
     opened.store.dispose()

@@ -26,7 +26,6 @@ from ops.jobs import Job, State, cancel, look, queue, recent, start
 from ops.jobs.oversight import look_after
 from ops.locks import locks_of
 from ops.recovery import settle_all
-from ops.settings import environment_names
 from tests.databases import SQLiteDatabase, filled_file
 from tests.services.console import running_console
 from tests.services.postgres import RealPostgres
@@ -58,28 +57,11 @@ def store_url(pg16: RealPostgres) -> Iterator[str]:
 
 
 @pytest.fixture
-def home(
-    live: SQLiteDatabase,
-    tmp_path: Path,
-    redis_server: RealRedis,
-    store_url: str,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Iterator[Installation]:
-    """An installation whose jobs are done by workers."""
-    for name in environment_names():
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("OPS_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setenv("OPS_TARGETS__LIVE", live.url)
-    monkeypatch.setenv("REDIS_URL", redis_server.url)
-    monkeypatch.setenv("OPS_STORE_URL", store_url)
-    monkeypatch.setenv("OPS_QUEUE", "redis")
+def more_settings(redis_server: RealRedis, store_url: str) -> dict[str, str]:
+    """The jobs are done by workers, who share a memory; the queue is empty."""
     with redis.Redis.from_url(redis_server.url) as client:
         client.flushall()
-    opened = Installation.open()
-    yield opened
-    opened.store.dispose()
+    return {"REDIS_URL": redis_server.url, "OPS_STORE_URL": store_url, "OPS_QUEUE": "redis"}
 
 
 @pytest.fixture

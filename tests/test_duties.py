@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import secrets
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 from sqlalchemy import create_engine
@@ -26,6 +25,7 @@ from ops.store import open_store
 from ops.undo import kept_points
 from tests.databases import LiveDatabase
 from tests.services.postgres import RealPostgres
+from tests.waiting import wait_for
 
 EXPIRY = next(duty for duty in DUTIES if duty.name == "give up what was kept long enough")
 
@@ -51,13 +51,6 @@ def _start(home: Installation, stop: threading.Event, *duties: Duty) -> threadin
     return thread
 
 
-def _wait_for(is_so: Callable[[], bool], seconds: float = 20) -> None:
-    ends = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < ends
-        time.sleep(0.05)
-
-
 def test_duties_are_taken_up_when_the_store_comes_back(
     alone: Installation, stop: threading.Event, pg16: RealPostgres, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -66,7 +59,7 @@ def test_duties_are_taken_up_when_the_store_comes_back(
     alone.folder.shared_locks = AdvisoryLocks(shared, FileLocks(alone.folder.locks))
     done = threading.Event()
     thread = _start(alone, stop, Duty("a", 3600, lambda _home: done.set()))
-    _wait_for(lambda: "the duties wait" in caplog.text)
+    wait_for(lambda: "the duties wait" in caplog.text, 20)
     assert not done.is_set()
     pg16.query(f"CREATE DATABASE {name}")
     assert done.wait(20)
@@ -91,7 +84,7 @@ def test_a_duty_that_fails_keeps_no_other_from_its_turn(
         called.append("working")
 
     _start(alone, stop, Duty("a", 0, _fail), Duty("b", 0, _break), Duty("c", 3600, _work))
-    _wait_for(lambda: called.count("failing") > 1)
+    wait_for(lambda: called.count("failing") > 1, 20)
     assert called.count("working") == 1
 
 

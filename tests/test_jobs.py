@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,13 +15,14 @@ import pytest
 from ops import Catalog, create_backup
 from ops.errors import Refused
 from ops.installation import Installation
-from ops.jobs import Job, State, cancel, create, get, recent, start, time_left
+from ops.jobs import State, cancel, create, get, recent, start, time_left
 from ops.jobs.work import WORK
 from ops.progress import SILENT
 from ops.recovery import unsettled
 from tests import processes
 from tests.databases import SQLiteDatabase, filled_file
 from tests.test_contract import Notes
+from tests.waiting import ended, held_by_another, until, waiting_restore
 
 
 @pytest.fixture
@@ -41,41 +39,10 @@ def archive(home: Installation, live: SQLiteDatabase) -> Path:
     return made.archive
 
 
-def _until(home: Installation, job_id: str, holds: Callable[[Job], bool]) -> Job:
-    """The job once that holds, as a page would see it."""
-    ends = time.monotonic() + 30
-    while time.monotonic() < ends:
-        job = next(job for job in recent(home) if job.id == job_id)
-        if holds(job):
-            return job
-        time.sleep(0.02)
-    raise AssertionError(f"waited too long: {get(home, job_id)}")
-
-
-def _ended(home: Installation, job_id: str) -> Job:
-    return _until(home, job_id, lambda job: not job.is_active)
-
-
-@contextmanager
-def _held(live: SQLiteDatabase) -> Iterator[None]:
-    """Another program is writing: a restore waits, and reports that it does."""
-    other = sqlite3.connect(live.path, isolation_level=None)
-    other.execute("BEGIN IMMEDIATE")
-    yield
-    other.close()
-
-
-def _waiting_restore(home: Installation, archive: Path) -> str:
-    """A restore job that has got to where it waits for the other program."""
-    job_id = start(home, "restore", "live", "somebody", {"archive": str(archive)})
-    _until(home, job_id, lambda job: job.note.startswith("Waiting"))
-    return job_id
-
-
 def test_a_job_runs_in_a_process_and_leaves_its_result(home: Installation) -> None:
     job_id = start(home, "backup", "live", "somebody", {"label": "by a job"})
     assert processes.of_job(job_id).pid != os.getpid()
-    job = _ended(home, job_id)
+    job = ended(home, job_id)
     assert (job.state, job.share, job.who, job.error) == (State.DONE, 1, "somebody", None)
     assert job.started is not None
     assert job.ended is not None
@@ -100,14 +67,14 @@ def test_a_backup_is_kept_whatever_comes_of_its_test(home: Installation) -> None
 def test_progress_is_seen_while_it_runs(
     home: Installation, live: SQLiteDatabase, archive: Path
 ) -> None:
-    with _held(live):
-        job_id = _waiting_restore(home, archive)
+    with held_by_another(live):
+        job_id = waiting_restore(home, archive)
         running = get(home, job_id)
         assert running.state is State.RUNNING
         assert 0.5 < running.share < 1
         with pytest.raises(Refused, match="already running"):
             create(home, "backup", "live", "somebody else", {})
-    job = _ended(home, job_id)
+    job = ended(home, job_id)
     assert job.state is State.DONE
     assert job.result is not None
     assert job.result["undo"]["id"]
@@ -118,9 +85,9 @@ def test_a_restore_and_its_undo_as_jobs(
 ) -> None:
     drifted = live.fingerprint()
     job_id = start(home, "restore", "live", "somebody", {"archive": str(archive)})
-    assert _ended(home, job_id).state is State.DONE
+    assert ended(home, job_id).state is State.DONE
     assert live.fingerprint() != drifted
-    assert _ended(home, start(home, "undo", "live", "somebody", {})).state is State.DONE
+    assert ended(home, start(home, "undo", "live", "somebody", {})).state is State.DONE
     assert live.fingerprint() == drifted
 
 
@@ -128,17 +95,17 @@ def test_a_killed_job_is_interrupted_and_the_next_one_runs(
     home: Installation, live: SQLiteDatabase, archive: Path
 ) -> None:
     drifted = live.fingerprint()
-    with _held(live):
-        job_id = _waiting_restore(home, archive)
+    with held_by_another(live):
+        job_id = waiting_restore(home, archive)
         processes.of_job(job_id).kill()
-        job = _ended(home, job_id)
+        job = ended(home, job_id)
     assert job.state is State.INTERRUPTED
     assert job.error is not None
     assert "interrupted" in job.error["error"]
     assert live.fingerprint() == drifted
     assert unsettled(home.target("live"), home.folder)
     job_id = start(home, "restore", "live", "somebody", {"archive": str(archive)})
-    assert _ended(home, job_id).state is State.DONE
+    assert ended(home, job_id).state is State.DONE
     assert not unsettled(home.target("live"), home.folder)
 
 
@@ -147,13 +114,13 @@ def test_a_cancelled_job_changes_nothing(
     home: Installation, live: SQLiteDatabase, archive: Path, way: str
 ) -> None:
     drifted = live.fingerprint()
-    with _held(live):
-        job_id = _waiting_restore(home, archive)
+    with held_by_another(live):
+        job_id = waiting_restore(home, archive)
         if way == "the page":
             cancel(home, job_id)
         else:
             processes.of_job(job_id).send_signal(signal.SIGTERM)
-        job = _ended(home, job_id)
+        job = ended(home, job_id)
     assert job.state is State.CANCELLED
     assert job.error is not None
     assert "Nothing was changed." in job.error["error"]
@@ -163,7 +130,7 @@ def test_a_cancelled_job_changes_nothing(
 
 def test_a_test_restore_as_a_job(home: Installation, live: SQLiteDatabase, archive: Path) -> None:
     drifted = live.fingerprint()
-    job = _ended(home, start(home, "test", "live", "somebody", {"archive": str(archive)}))
+    job = ended(home, start(home, "test", "live", "somebody", {"archive": str(archive)}))
     assert job.state is State.DONE
     assert job.result is not None
     assert job.result["ok"]
@@ -172,7 +139,7 @@ def test_a_test_restore_as_a_job(home: Installation, live: SQLiteDatabase, archi
 
 def test_a_job_that_fails_says_why(home: Installation, tmp_path: Path) -> None:
     params = {"archive": str(tmp_path / "no such.zip")}
-    job = _ended(home, start(home, "restore", "live", "somebody", params))
+    job = ended(home, start(home, "restore", "live", "somebody", params))
     assert job.state is State.FAILED
     assert job.error is not None
     assert job.error["error"].startswith("The backup file cannot be read")
@@ -192,16 +159,16 @@ os.killpg(0, signal.SIGKILL)
 def test_a_job_outlives_who_started_it(
     home: Installation, live: SQLiteDatabase, archive: Path
 ) -> None:
-    with _held(live):
+    with held_by_another(live):
         command = [sys.executable, "-c", _START_AND_DIE, str(archive)]
         done = subprocess.run(
             command, stdout=subprocess.PIPE, text=True, start_new_session=True, check=False
         )
         assert done.returncode == -signal.SIGKILL
         job_id = done.stdout.strip()
-        job = _until(home, job_id, lambda job: job.note.startswith("Waiting"))
+        job = until(home, job_id, lambda job: job.note.startswith("Waiting"))
         assert job.state is State.RUNNING
-    assert _ended(home, job_id).state is State.DONE
+    assert ended(home, job_id).state is State.DONE
 
 
 _START_AT = """
@@ -225,13 +192,13 @@ def test_of_restores_that_begin_in_the_same_instant_one_is_done(
 ) -> None:
     at = str(time.time() + 4)
     command = [sys.executable, "-c", _START_AT, str(archive), at]
-    with _held(live):
+    with held_by_another(live):
         racers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(4)]
         told = sorted(racer.communicate(timeout=60)[0].strip() for racer in racers)
         assert told == ["begun", "refused", "refused", "refused"]
         (job,) = recent(home)
         assert job.is_active
-    assert _ended(home, job.id).state is State.DONE
+    assert ended(home, job.id).state is State.DONE
 
 
 def test_the_time_that_is_left_follows_from_the_row(home: Installation) -> None:

@@ -18,7 +18,7 @@ from sqlalchemy import text
 from ops.dialects.postgresql.connect import connected
 from ops.dialects.postgresql.sessions import attended
 from ops.installation import Installation
-from ops.jobs import Job, State, cancel, create, execute, look, minder, oversight, rows
+from ops.jobs import State, cancel, create, execute, look, minder, oversight, rows
 from ops.jobs.oversight import look_after
 from ops.jobs.work import WORK
 from ops.journal import Journal, Step
@@ -28,6 +28,7 @@ from ops.progress import Progress
 from tests import processes
 from tests.databases import LiveDatabase, PostgreSQLDatabase, SQLiteDatabase, filled_file
 from tests.services.postgres import RealPostgres
+from tests.waiting import ended, until
 
 STALLED = 1.5
 LONG = 3 * STALLED
@@ -116,25 +117,13 @@ def _settings() -> dict[str, str]:
 def _started(home: Installation, work: Work, **times: float) -> tuple[str, BaseProcess]:
     job_id = create(home, "backup", "live", "somebody", {})
     process = processes.started(_do, job_id, work, times, _settings())
-    _until(home, job_id, lambda job: job.state is State.RUNNING)
+    until(home, job_id, lambda job: job.state is State.RUNNING)
     return job_id, process
-
-
-def _until(home: Installation, job_id: str, holds: Callable[[Job], bool], seconds: int = 30) -> Job:
-    ends = time.monotonic() + seconds
-    while not holds(job := look(home, job_id)):
-        assert time.monotonic() < ends, job
-        time.sleep(0.05)
-    return job
-
-
-def _is_over(job: Job) -> bool:
-    return not job.is_active
 
 
 def test_work_that_stands_still_is_ended_and_shown_as_what_it_is(home: Installation) -> None:
     job_id, process = _started(home, stands_still, STALLED_SECONDS=0.5)
-    job = _until(home, job_id, _is_over)
+    job = ended(home, job_id)
     assert job.state is State.INTERRUPTED
     assert job.error is not None
     assert "had not moved for" in job.error["error"]
@@ -145,7 +134,7 @@ def test_work_that_stands_still_is_ended_and_shown_as_what_it_is(home: Installat
 def test_what_hangs_and_heeds_nothing_is_killed_and_its_target_freed(home: Installation) -> None:
     times = {"STALLED_SECONDS": 0.5, "_CHILDREN_SECONDS": 0.3, "_LAST_RESORT_SECONDS": 0.3}
     job_id, process = _started(home, is_deaf, **times)
-    job = _until(home, job_id, _is_over)
+    job = ended(home, job_id)
     process.join(10)
     assert (job.state, process.exitcode) == (State.INTERRUPTED, -signal.SIGKILL)
     assert rows.claim_on(home, "live") is not None
@@ -156,7 +145,7 @@ def test_what_hangs_and_heeds_nothing_is_killed_and_its_target_freed(home: Insta
 @pytest.mark.parametrize("work", [has_a_program_that_computes, computes])
 def test_long_work_that_reports_nothing_new_is_left_alone(home: Installation, work: Work) -> None:
     job_id, _ = _started(home, work, STALLED_SECONDS=STALLED)
-    assert _until(home, job_id, _is_over).state is State.DONE
+    assert ended(home, job_id).state is State.DONE
 
 
 class TestOnAServer:
@@ -170,7 +159,7 @@ class TestOnAServer:
 
     def test_a_long_statement_is_left_alone(self, home: Installation) -> None:
         job_id, _ = _started(home, lets_the_server_work, STALLED_SECONDS=2.5)
-        assert _until(home, job_id, _is_over).state is State.DONE
+        assert ended(home, job_id).state is State.DONE
 
     def test_one_that_waits_for_a_lock_is_ended(
         self, home: Installation, live: LiveDatabase, pg16: RealPostgres
@@ -178,7 +167,7 @@ class TestOnAServer:
         with connected(live.target.engine) as other:
             other.execute(text("SELECT pg_advisory_lock(4711)"))
             job_id, _ = _started(home, waits_for_a_lock, STALLED_SECONDS=STALLED)
-            assert _until(home, job_id, _is_over).state is State.INTERRUPTED
+            assert ended(home, job_id).state is State.INTERRUPTED
             waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
             assert pg16.query(waiting) == [(0,)]
 
@@ -194,7 +183,7 @@ def test_cancelling_ends_programs_within_five_seconds_and_deaf_work_after_that(
     began = time.monotonic()
     assert psutil.wait_procs(programs, timeout=10)[1] == []
     assert time.monotonic() - began < 5
-    job = _until(home, job_id, _is_over)
+    job = ended(home, job_id)
     process.join(10)
     assert (job.state, process.exitcode) == (State.CANCELLED, -signal.SIGKILL)
 
@@ -205,7 +194,7 @@ def test_a_restore_at_its_swap_is_not_killed_for_not_heeding(home: Installation)
     times = {"_CHILDREN_SECONDS": 0.1, "_LAST_RESORT_SECONDS": 0.1}
     job_id, _ = _started(home, is_deaf_for_a_while, **times)
     cancel(home, job_id)
-    assert _until(home, job_id, _is_over).state is State.DONE
+    assert ended(home, job_id).state is State.DONE
 
 
 def test_a_process_that_is_frozen_is_ended_from_outside(

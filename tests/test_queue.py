@@ -6,10 +6,10 @@ import os
 import secrets
 import signal
 import socket
-import sqlite3
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -22,7 +22,7 @@ from ops.duties import DUTIES
 from ops.errors import Refused, Unavailable
 from ops.health_memory import keep_results, load_history
 from ops.installation import Installation
-from ops.jobs import Job, State, cancel, look, queue, recent, start
+from ops.jobs import State, cancel, look, queue, recent, start
 from ops.jobs.oversight import look_after
 from ops.locks import locks_of
 from ops.recovery import settle_all
@@ -31,6 +31,11 @@ from tests.services.console import running_console
 from tests.services.postgres import RealPostgres
 from tests.services.redis import RealRedis
 from tests.services.worker import RunningWorker
+from tests.waiting import ended, held_by_another, waiting_restore
+
+# Workers have to start, or to come back, first.
+_ended = partial(ended, seconds=60)
+_waiting_restore = partial(waiting_restore, seconds=60)
 
 
 @pytest.fixture
@@ -94,35 +99,6 @@ def settings_of_the_tests() -> dict[str, str]:
     return {name: os.environ[name] for name in names if name != "OPS_DATA_DIR"}
 
 
-@contextmanager
-def _held(live: SQLiteDatabase) -> Iterator[None]:
-    """Another program is writing: a restore waits, and reports that it does."""
-    with closing(sqlite3.connect(live.path, isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
-        yield
-
-
-def _until(home: Installation, job_id: str, holds: Callable[[Job], bool]) -> Job:
-    ends = time.monotonic() + 60
-    while time.monotonic() < ends:
-        job = look(home, job_id)
-        if holds(job):
-            return job
-        time.sleep(0.02)
-    raise AssertionError(f"waited too long: {look(home, job_id)}")
-
-
-def _ended(home: Installation, job_id: str) -> Job:
-    return _until(home, job_id, lambda job: not job.is_active)
-
-
-def _waiting_restore(home: Installation, archive: Path) -> str:
-    """A restore that a worker has taken and that waits for the other program."""
-    job_id = start(home, "restore", "live", "somebody", {"archive": str(archive)})
-    _until(home, job_id, lambda job: job.note.startswith("Waiting for another"))
-    return job_id
-
-
 def _saved(home: Installation, live: SQLiteDatabase) -> Path:
     archive = create_backup(home.target("live"), home.folder).archive
     live.drift()
@@ -133,7 +109,7 @@ def test_workers_do_the_jobs_one_at_a_time_on_each_database(
     home: Installation, live: SQLiteDatabase, workers: list[RunningWorker]
 ) -> None:
     archive = _saved(home, live)
-    with _held(live):
+    with held_by_another(live):
         job_id = _waiting_restore(home, archive)
         assert [worker.is_at_work() for worker in workers].count(True) == 1
         with pytest.raises(Refused, match="already running"):
@@ -148,7 +124,7 @@ def test_a_worker_killed_in_mid_job_leaves_an_interrupted_job_and_a_free_target(
 ) -> None:
     archive = _saved(home, live)
     drifted = live.fingerprint()
-    with _held(live):
+    with held_by_another(live):
         job_id = _waiting_restore(home, archive)
         (victim,) = [worker for worker in workers if worker.is_at_work()]
         began = time.monotonic()
@@ -171,7 +147,7 @@ def test_cancelling_reaches_a_worker(
 ) -> None:
     archive = _saved(home, live)
     drifted = live.fingerprint()
-    with _held(live):
+    with held_by_another(live):
         job_id = _waiting_restore(home, archive)
         began = time.monotonic()
         cancel(home, job_id)
@@ -187,7 +163,7 @@ def test_a_job_goes_on_while_redis_is_gone_and_the_next_ones_are_refused(
     workers: list[RunningWorker],
 ) -> None:
     archive = _saved(home, live)
-    with _held(live):
+    with held_by_another(live):
         job_id = _waiting_restore(home, archive)
         redis_server.kill()
         time.sleep(0.5)
@@ -266,7 +242,7 @@ def test_a_store_that_crashes_in_mid_job_frees_no_lock_for_others(
     workers: list[RunningWorker],
 ) -> None:
     archive = _saved(home, live)
-    with _held(live):
+    with held_by_another(live):
         job_id = _waiting_restore(home, archive)
         pg16.restart()
         assert locks_of(home.folder).is_held(f"job-{job_id}")
@@ -298,7 +274,7 @@ def test_two_consoles_share_one_memory(
         job_id = start(home, "backup", "live", "somebody", {})
         assert _ended(home, job_id).state is State.DONE
         archive = Path(str((look(home, job_id).result or {})["archive"]))
-        with _held(live):
+        with held_by_another(live):
             job_id = _waiting_restore(home, archive)
             first.stop(signal.SIGKILL)
             assert look(home, job_id).state is State.RUNNING

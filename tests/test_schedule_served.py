@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from ops.schedule import Plan
 from ops.settings import Settings
 from ops.store import schedules
 from tests.services.console import RunningConsole
+from tests.waiting import wait_for
 
 
 @pytest.fixture
@@ -45,13 +46,6 @@ def home(tmp_path: Path, path: Path) -> Iterator[Installation]:
     opened.store.dispose()
 
 
-def _wait_for(is_so: Callable[[], bool]) -> None:
-    ends = time.monotonic() + 60
-    while not is_so():
-        assert time.monotonic() < ends
-        time.sleep(0.05)
-
-
 def test_a_missed_backup_is_made_up_once_and_outlives_the_killed_console(
     home: Installation, path: Path, tmp_path: Path
 ) -> None:
@@ -59,16 +53,16 @@ def test_a_missed_backup_is_made_up_once_and_outlives_the_killed_console(
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")  # the backup waits in mid-work
         console = RunningConsole(tmp_path, DATABASE_URL=url)
-        _wait_for(lambda: any(job.state is State.RUNNING for job in recent(home)))
+        wait_for(lambda: any(job.state is State.RUNNING for job in recent(home)), 60)
         assert console.stop(signal.SIGKILL) == -signal.SIGKILL
         (job,) = recent(home)
         assert (job.state, job.who) == (State.RUNNING, "schedule")
-    _wait_for(lambda: not recent(home)[0].is_active)
+    wait_for(lambda: not recent(home)[0].is_active, 60)
     assert recent(home)[0].state is State.DONE
 
     again = RunningConsole(tmp_path, DATABASE_URL=url)
     try:
-        _wait_for(lambda: recent_runs(home, "main")[0].state is RunState.DONE)
+        wait_for(lambda: recent_runs(home, "main")[0].state is RunState.DONE, 60)
         begin_due(home)
     finally:
         again.stop()

@@ -18,7 +18,7 @@ from sqlalchemy import text
 from ops.dialects.postgresql.connect import connected
 from ops.dialects.postgresql.sessions import attended
 from ops.installation import Installation
-from ops.jobs import State, cancel, create, execute, look, minder, oversight, rows
+from ops.jobs import Job, State, cancel, create, execute, look, minder, oversight, rows
 from ops.jobs.oversight import look_after
 from ops.jobs.work import WORK
 from ops.journal import Journal, Step
@@ -197,6 +197,16 @@ def test_a_restore_at_its_swap_is_not_killed_for_not_heeding(home: Installation)
     assert ended(home, job_id).state is State.DONE
 
 
+def _ended_from_outside(home: Installation, job_id: str) -> Job:
+    """The job once who looks after all jobs has ended its process."""
+    ends = time.monotonic() + 10
+    while (job := look(home, job_id)).is_active:
+        assert time.monotonic() < ends
+        look_after(home)
+        time.sleep(0.1)
+    return job
+
+
 def test_a_process_that_is_frozen_is_ended_from_outside(
     home: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -207,12 +217,7 @@ def test_a_process_that_is_frozen_is_ended_from_outside(
     look_after(home)
     assert look(home, job_id).state is State.RUNNING
     cancel(home, job_id)
-    ends = time.monotonic() + 10
-    while look(home, job_id).is_active:
-        assert time.monotonic() < ends
-        look_after(home)
-        time.sleep(0.1)
-    assert look(home, job_id).state is State.CANCELLED
+    assert _ended_from_outside(home, job_id).state is State.CANCELLED
     look_after(home)
     assert rows.claim_on(home, "live") is None
     assert not locks_of(home.folder).is_held(oversight.lock_of(job_id))
@@ -229,12 +234,7 @@ def test_work_that_cannot_write_to_the_store_is_not_taken_for_frozen(
         assert process.is_alive()
         time.sleep(0.1)
     psutil.Process(process.pid).suspend()
-    ends = time.monotonic() + 10
-    while look(home, job_id).is_active:
-        assert time.monotonic() < ends
-        look_after(home)
-        time.sleep(0.1)
-    assert look(home, job_id).state is State.INTERRUPTED
+    assert _ended_from_outside(home, job_id).state is State.INTERRUPTED
 
 
 def test_a_late_sign_of_life_does_not_undo_the_end(home: Installation) -> None:

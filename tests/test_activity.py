@@ -195,7 +195,7 @@ def test_a_test_that_finds_a_backup_bad_has_failed(
 # --- Web and command line -------------------------------------------------------------------
 
 
-def _told(server: RunningConsole, env: dict[str, str] | None = None) -> list[dict[str, str]]:
+def _told(server: RunningConsole) -> list[dict[str, str]]:
     """The lines, oldest first, as the command line tells them."""
     program = Path(sys.executable).with_name("ops-console")
     where = {"OPS_DATA_DIR": str(server.data.root), "PATH": os.environ["PATH"]}

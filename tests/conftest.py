@@ -80,6 +80,15 @@ def pg_database(pg: RealPostgres) -> Iterator[str]:
 
 
 @pytest.fixture
+def store_url(pg16: RealPostgres) -> Iterator[str]:
+    """The URL of a database for the memory of several consoles."""
+    name = f"memory_{secrets.token_hex(6)}"
+    pg16.query(f'CREATE DATABASE "{name}"')
+    yield pg16.url(name)
+    _drop_databases(pg16, name)
+
+
+@pytest.fixture
 def folder(tmp_path: Path) -> DataFolder:
     """A data folder of its own."""
     return DataFolder(tmp_path / "data")

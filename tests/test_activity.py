@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import os
-import secrets
 import sqlite3
 import subprocess
 import sys
@@ -45,7 +44,6 @@ from ops.store import jobs as jobs_table
 from ops.store import open_shared_store
 from tests.databases import SQLiteDatabase, filled_file
 from tests.services.console import PASSWORD, TARGET, RunningConsole
-from tests.services.postgres import RealPostgres
 
 DAY = 86_400
 
@@ -270,11 +268,9 @@ def test_guessing_does_not_fill_the_activity(tmp_path: Path) -> None:
 # --- A memory that several consoles share ---------------------------------------------------
 
 
-def test_a_shared_memory_keeps_to_the_same_rules(pg16: RealPostgres, folder: DataFolder) -> None:
-    name = f"test_memory_{secrets.token_hex(4)}"
-    pg16.query(f'CREATE DATABASE "{name}"')
-    store = open_shared_store(pg16.url(name))
-    open_shared_store(pg16.url(name)).dispose()
+def test_a_shared_memory_keeps_to_the_same_rules(store_url: str, folder: DataFolder) -> None:
+    store = open_shared_store(store_url)
+    open_shared_store(store_url).dispose()
     settings = Settings.model_validate({"OPS_NOTIFY": "json://127.0.0.1:1"})
     home = Installation(settings, folder, store, ())
     try:
@@ -300,4 +296,3 @@ def test_a_shared_memory_keeps_to_the_same_rules(pg16: RealPostgres, folder: Dat
         assert "no. 1" in standing_of(home).problem
     finally:
         store.dispose()
-        pg16.query(f'DROP DATABASE "{name}" WITH (FORCE)')

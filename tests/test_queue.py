@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import signal
 import socket
 import time
@@ -50,15 +49,6 @@ def redis_server() -> Iterator[RealRedis]:
     server = RealRedis()
     yield server
     server.stop()
-
-
-@pytest.fixture
-def store_url(pg16: RealPostgres) -> Iterator[str]:
-    """A database for the memory of several consoles."""
-    name = f"memory_{secrets.token_hex(4)}"
-    pg16.query(f"CREATE DATABASE {name}")
-    yield pg16.url(name)
-    pg16.query(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture

@@ -22,9 +22,9 @@ from tests.figures import SEED, few_or_many, recorded
 from tests.services.console import RunningConsole
 from tests.services.worker import RunningWorker
 from tests.test_kills import GROW
-from tests.test_queue import live, more_settings, redis_server, settings_of_the_tests, store_url
+from tests.test_queue import live, more_settings, redis_server, settings_of_the_tests
 
-__all__ = ["live", "more_settings", "redis_server", "store_url"]
+__all__ = ["live", "more_settings", "redis_server"]
 
 KINDS = ("backup", "restore", "test")
 ENDED_SECONDS = 90

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import signal
 import sqlite3
 import threading
@@ -24,7 +23,6 @@ from ops.schedule import Plan, Routine, plan_from, save_plan, schedule_of
 from ops.store import scheduled_runs, schedules
 from tests import processes
 from tests.databases import SQLiteDatabase, filled_file
-from tests.services.postgres import RealPostgres
 
 ONLY_BACKUPS = Plan(zone="Europe/Berlin", test=None, recheck=None)
 
@@ -140,11 +138,9 @@ def test_two_consoles_with_one_store_begin_one_run(home: Installation) -> None:
 
 
 def test_consoles_on_several_machines_share_a_store_and_begin_one_run(
-    home: Installation, pg16: RealPostgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    home: Installation, store_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    name = f"store_{secrets.token_hex(6)}"
-    pg16.query(f'CREATE DATABASE "{name}"')
-    monkeypatch.setenv("OPS_STORE_URL", pg16.url(name))
+    monkeypatch.setenv("OPS_STORE_URL", store_url)
     machines = []
     for number in range(2):
         monkeypatch.setenv("OPS_DATA_DIR", str(tmp_path / f"machine-{number}"))
@@ -158,7 +154,6 @@ def test_consoles_on_several_machines_share_a_store_and_begin_one_run(
     assert sorted(map(len, kept)) == [0, 1]
     for machine in machines:
         machine.store.dispose()
-    pg16.query(f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
 def test_a_busy_target_is_waited_for(home: Installation) -> None:

@@ -205,14 +205,12 @@ def _unexpected(fault: BaseException) -> OpsError:
 
 def recent(home: Installation, target: str | None = None, *, limit: int = 20) -> list[Job]:
     """The newest jobs; those whose process has died are shown as interrupted."""
-    found = rows.newest(home, target, limit)
-    return [_settled(home, job) if job.is_active else job for job in found]
+    return [_settled(home, job) for job in rows.newest(home, target, limit)]
 
 
 def look(home: Installation, job_id: str) -> Job:
     """The job of that id as it truly is. Raises Refused when there is none."""
-    job = get(home, job_id)
-    return _settled(home, job) if job.is_active else job
+    return _settled(home, get(home, job_id))
 
 
 def cancel(home: Installation, job_id: str) -> None:
@@ -231,8 +229,8 @@ def cancel(home: Installation, job_id: str) -> None:
 
 
 def _settled(home: Installation, job: Job) -> Job:
-    """`job`, or its truth where the process behind it is gone."""
-    if is_alive(home, job):
+    """`job`, or its truth where it is active and the process behind it is gone."""
+    if not job.is_active or is_alive(home, job):
         return job
     fresh = get(home, job.id)  # it may have ended between the two looks
     if not fresh.is_active or is_alive(home, fresh):

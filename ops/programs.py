@@ -25,10 +25,24 @@ from ops.target import redact
 Limits = Mapping[int, int]
 """How much a program may take: a `resource.RLIMIT_…` and its value; heeded on Linux."""
 
+_NEEDED: Final = (
+    "PATH",
+    "HOME",
+    "TMPDIR",
+    "LD_LIBRARY_PATH",
+    "DYLD_LIBRARY_PATH",
+    "DYLD_FALLBACK_LIBRARY_PATH",
+    "SYSTEMROOT",
+)
 _GRACE_SECONDS: Final = 3.0
 _PR_SET_PDEATHSIG: Final = 1
 _LIBC: Final = ctypes.CDLL(None) if sys.platform == "linux" else None
 """Loaded beforehand: between fork and exec, beside other threads, as little as can be is done."""
+
+
+def bare_environment() -> dict[str, str]:
+    """What a program needs to run at all, in English: none of our settings and secrets."""
+    return {**{name: os.environ[name] for name in _NEEDED if name in os.environ}, "LC_ALL": "C"}
 
 
 def run(

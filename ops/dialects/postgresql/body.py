@@ -22,9 +22,9 @@ from ops.dialects.postgresql.names import run_plain
 from ops.dialects.postgresql.reading import damaged, limits_for
 from ops.dialects.postgresql.script import CopyBlock, encoding_of, parts_of, without_commands
 from ops.dialects.postgresql.sessions import attended, driver_connection
-from ops.dialects.postgresql.tools import ClientTools, bare_environment
+from ops.dialects.postgresql.tools import ClientTools
 from ops.errors import ToolFailed, Unavailable
-from ops.programs import output_of
+from ops.programs import bare_environment, output_of
 from ops.progress import Progress
 from ops.target import redact
 

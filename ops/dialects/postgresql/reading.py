@@ -12,9 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from ops.dialects.postgresql.tools import ClientTools, bare_environment
+from ops.dialects.postgresql.tools import ClientTools
 from ops.errors import BadArchive, ToolCrashed, ToolFailed
-from ops.programs import Limits, run
+from ops.programs import Limits, bare_environment, run
 
 _MEMORY: Final = 4 << 30
 """Bytes; a list of contents with a million entries takes about half of one GiB."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 import sys
 import tempfile
@@ -15,7 +14,7 @@ from typing import Any
 from ops.dialects.sqlite import wary
 from ops.dialects.sqlite.connect import in_words
 from ops.errors import BadArchive, OpsError, ToolFailed
-from ops.programs import bytes_read, run
+from ops.programs import bare_environment, bytes_read, run
 from ops.progress import Progress
 
 _OF_THIS_MACHINE = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
@@ -72,12 +71,6 @@ def reading_of(path: Path, progress: Progress, note: str) -> Callable[[], None]:
 def wary_command(verb: str, path: Path, *arguments: str) -> list[str | Path]:
     """How `wary.py` is started."""
     return [sys.executable, "-I", str(wary.__file__), verb, path, *arguments]
-
-
-def bare_environment() -> dict[str, str]:
-    """An environment without the console's secrets."""
-    needed = ("PATH", "LD_LIBRARY_PATH", "TMPDIR", "SYSTEMROOT")
-    return {name: os.environ[name] for name in needed if name in os.environ}
 
 
 def fault_of(path: Path, answer: dict[str, Any]) -> OpsError:

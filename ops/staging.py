@@ -104,15 +104,14 @@ def bring_to_life(
     )
 
 
-def count_and_compare(
-    target: Target, staged: Replacement, manifest: Manifest, progress: Progress
+def compare_counted(
+    staged: Replacement, manifest: Manifest, progress: Progress
 ) -> tuple[tuple[TableRows, ...], tuple[ComparedTable, ...] | None]:
-    """All that is staged, counted, and compared with what was saved. Raises MismatchFound."""
+    """What was counted while it was staged, and how it compares with what was saved. Raises
+    MismatchFound."""
     progress.report(0, 1, "Comparing with what was saved")
-    tables = dialect_of(target.engine).count_rows(
-        target.engine, staged, checksums=manifest.has_checksums
-    )
-    return tables, compare_tables(tables, manifest)
+    assert staged.tables is not None  # `Dialect.stage` has counted them, and could be stopped
+    return staged.tables, compare_tables(staged.tables, manifest)
 
 
 @contextmanager
@@ -146,8 +145,8 @@ def staged_archive(
                 target, archive, folder, workspace, journal, progress.within(0, 0.9)
             )
             journal.advance(Step.STAGED)
-            tables, compared = count_and_compare(
-                target, replacement, archive.manifest, progress.within(0.9, 1)
+            tables, compared = compare_counted(
+                replacement, archive.manifest, progress.within(0.9, 1)
             )
             journal.advance(Step.VERIFIED)
             yield Staged(replacement, archive.manifest, tables, compared, journal)

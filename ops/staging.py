@@ -61,7 +61,7 @@ def admit(
     dialect = dialect_of(target.engine)
     archive = read_archive(archive_path)
     check_kind(dialect, archive)
-    foreign = is_foreign(archive, folder)
+    foreign = is_foreign(archive.manifest, folder)
     if foreign and not trust_foreign:
         raise NotConfirmed(
             "This backup was not made by this console, so it may contain commands of "
@@ -76,9 +76,9 @@ def admit(
     return archive
 
 
-def is_foreign(archive: Archive, folder: DataFolder) -> bool:
-    """Whether the archive lacks the seal of this console."""
-    return not is_sealed(archive.manifest, seal_key(folder.seal_key_path))
+def is_foreign(manifest: Manifest, folder: DataFolder) -> bool:
+    """Whether an archive lacks the seal of this console."""
+    return not is_sealed(manifest, seal_key(folder.seal_key_path))
 
 
 def bring_to_life(
@@ -100,7 +100,7 @@ def bring_to_life(
         archive.manifest,
         journal,
         progress.within(0.3, 1),
-        foreign=is_foreign(archive, folder),
+        foreign=is_foreign(archive.manifest, folder),
     )
 
 

@@ -177,6 +177,6 @@ def _knows_zstd(folder: Path) -> bool:
             text=True,
             timeout=10,
             check=False,
-            env={**os.environ, "LC_ALL": "C"},
+            env=bare_environment(),
         ).stderr
     return nowhere in told and "compression" not in told

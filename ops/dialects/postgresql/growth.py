@@ -123,9 +123,3 @@ class Growth(Progress):
         if not self._lists_temporary:
             return 0
         return int(self._watcher.execute(text(_TEMPORARY), {"name": self._name}).scalar() or 0)
-
-    def watch_filling(self, expected: int) -> None:
-        """Report how much of the `expected` bytes is there. Raises BadArchive, Cancelled."""
-        size = self.checked_size()
-        note = "Restoring beside the live database"
-        self._whole.report(min(size, expected * 0.99), expected, note)

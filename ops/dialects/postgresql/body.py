@@ -55,11 +55,11 @@ class Body:
             with self._printed(*_DATA) as stream:
                 for part in parts_of(stream):
                     if isinstance(part, CopyBlock):
-                        counted[part.table] = 0
-                        for number, _ in enumerate(part.rows(), 1):
-                            counted[part.table] = number
-                            if number % _ROWS_BETWEEN_REPORTS == 0:
+                        rows = 0
+                        for rows, _ in enumerate(part.rows(), 1):
+                            if rows % _ROWS_BETWEEN_REPORTS == 0:
                                 progress.report(0, 1, f"Counting rows: {part.table}")
+                        counted[part.table] = rows
         except ToolFailed as failed:
             raise damaged(failed.detail) from failed
         return counted

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import io
+import math
 import os
 import resource
 import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -52,10 +54,11 @@ def run(
     watch: Callable[[], None],
     every: float = 0.5,
     limits: Limits = MappingProxyType({}),
+    seconds: float = math.inf,
     output: IO[bytes] | None = None,
 ) -> None:
-    """Run `command` to its end; `watch` is called every `every` seconds meanwhile. What it prints
-    goes to the file `output`, else nowhere.
+    """Run `command` to its end, for which it has so many `seconds`; `watch` is called every
+    `every` seconds meanwhile. What it prints goes to the file `output`, else nowhere.
 
     What `watch` raises (Cancelled) ends the program first: SIGTERM, then SIGKILL after
     3 seconds. On Linux the program is killed when this process dies.
@@ -63,12 +66,22 @@ def run(
     Raises:
         ToolFailed: it could not be started, or its exit status is not 0. Only the exit
             status counts: error texts are in the server's language.
-        ToolCrashed: a signal ended it, such as that of a limit.
+        ToolCrashed: a signal ended it, such as that of a limit, or its time was over.
     """
+    ends = time.monotonic() + seconds
+
+    def look() -> None:
+        watch()
+        if time.monotonic() > ends:
+            raise ToolCrashed(
+                f"{Path(command[0]).name} took longer than it may.",
+                detail=f"it had not come to an end after {seconds:.0f} seconds",
+            )
+
     with tempfile.TemporaryFile() as errors:
         process = started(command, env, output or subprocess.DEVNULL, errors, limits)
         try:
-            _wait(process, watch, every)
+            _wait(process, look, every)
         except BaseException:
             _end(process)
             raise

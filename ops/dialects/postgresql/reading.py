@@ -7,7 +7,6 @@ secrets, and only so much memory and time.
 from __future__ import annotations
 
 import resource
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -51,17 +50,15 @@ def read_through(
 
     Raises BadArchive, and what `watch` raises.
     """
-    seconds = seconds_for(dump)
-    ends = time.monotonic() + seconds
-
-    def look() -> None:
-        watch()
-        if time.monotonic() > ends:
-            raise unreadable(f"pg_restore had not come to an end after {seconds} seconds")
-
     command: list[str | Path] = [tools.pg_restore, *options, dump]
     try:
-        run(command, env=bare_environment(), watch=look, limits=limits_for(dump))
+        run(
+            command,
+            env=bare_environment(),
+            watch=watch,
+            limits=limits_for(dump),
+            seconds=seconds_for(dump),
+        )
     except ToolCrashed as crashed:
         raise unreadable(crashed.detail) from crashed
     except ToolFailed as failed:

@@ -6,7 +6,6 @@ import json
 import sqlite3
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,19 +31,13 @@ def inspect(
         ToolFailed: it could not be started.
         OpsError: the disk is full or does not answer.
     """
-    ends = time.monotonic() + wary.deadline_seconds(path) + 30
-
-    def look() -> None:
-        watch()
-        if time.monotonic() > ends:
-            raise refusal("it took longer than the limit")
-
     with tempfile.TemporaryFile() as output:
         try:
             run(
                 wary_command(verb, path, *arguments),
                 env=bare_environment(),
-                watch=look,
+                watch=watch,
+                seconds=wary.deadline_seconds(path) + 30,
                 output=output,
             )
         except ToolFailed as failed:

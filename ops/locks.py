@@ -12,10 +12,8 @@ from sqlalchemy import Engine
 from ops.datafolder import DataFolder, safe_name
 from ops.dialects import dialect_of
 from ops.errors import Busy
-from ops.named_locks import AdvisoryLocks, FileLocks, Locks, held, is_held
+from ops.named_locks import AdvisoryLocks, FileLocks, Locks
 from ops.target import Target
-
-__all__ = ["held", "is_held", "locks_in", "locks_of", "target_lock"]
 
 _SHARED: Final = {"postgresql": AdvisoryLocks}
 """Kinds of store whose locks hold between machines."""

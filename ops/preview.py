@@ -64,7 +64,7 @@ def preview_restore(target: Target, archive_path: Path, folder: DataFolder) -> P
     check_kind(dialect, archive)
     manifest, problem = archive.manifest, ""
     live: tuple[LiveRows, ...] = ()
-    made_here = not is_foreign(archive, folder)
+    made_here = not is_foreign(manifest, folder)
     notices = dialect.restore_notices(engine, manifest, folder.root, foreign=not made_here)
     try:
         live = dialect.live_rows(engine)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import io
+import math
 import os
 import resource
 import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -25,10 +27,24 @@ from ops.target import redact
 Limits = Mapping[int, int]
 """How much a program may take: a `resource.RLIMIT_…` and its value; heeded on Linux."""
 
+_NEEDED: Final = (
+    "PATH",
+    "HOME",
+    "TMPDIR",
+    "LD_LIBRARY_PATH",
+    "DYLD_LIBRARY_PATH",
+    "DYLD_FALLBACK_LIBRARY_PATH",
+    "SYSTEMROOT",
+)
 _GRACE_SECONDS: Final = 3.0
 _PR_SET_PDEATHSIG: Final = 1
 _LIBC: Final = ctypes.CDLL(None) if sys.platform == "linux" else None
 """Loaded beforehand: between fork and exec, beside other threads, as little as can be is done."""
+
+
+def bare_environment() -> dict[str, str]:
+    """What a program needs to run at all, in English: none of our settings and secrets."""
+    return {**{name: os.environ[name] for name in _NEEDED if name in os.environ}, "LC_ALL": "C"}
 
 
 def run(
@@ -38,10 +54,11 @@ def run(
     watch: Callable[[], None],
     every: float = 0.5,
     limits: Limits = MappingProxyType({}),
+    seconds: float = math.inf,
     output: IO[bytes] | None = None,
 ) -> None:
-    """Run `command` to its end; `watch` is called every `every` seconds meanwhile. What it prints
-    goes to the file `output`, else nowhere.
+    """Run `command` to its end, for which it has so many `seconds`; `watch` is called every
+    `every` seconds meanwhile. What it prints goes to the file `output`, else nowhere.
 
     What `watch` raises (Cancelled) ends the program first: SIGTERM, then SIGKILL after
     3 seconds. On Linux the program is killed when this process dies.
@@ -49,12 +66,22 @@ def run(
     Raises:
         ToolFailed: it could not be started, or its exit status is not 0. Only the exit
             status counts: error texts are in the server's language.
-        ToolCrashed: a signal ended it, such as that of a limit.
+        ToolCrashed: a signal ended it, such as that of a limit, or its time was over.
     """
+    ends = time.monotonic() + seconds
+
+    def look() -> None:
+        watch()
+        if time.monotonic() > ends:
+            raise ToolCrashed(
+                f"{Path(command[0]).name} took longer than it may.",
+                detail=f"it had not come to an end after {seconds:.0f} seconds",
+            )
+
     with tempfile.TemporaryFile() as errors:
         process = started(command, env, output or subprocess.DEVNULL, errors, limits)
         try:
-            _wait(process, watch, every)
+            _wait(process, look, every)
         except BaseException:
             _end(process)
             raise

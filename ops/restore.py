@@ -22,7 +22,7 @@ from ops.journal import Journal, Step, journals_of
 from ops.locks import target_lock
 from ops.progress import SILENT, Progress
 from ops.recovery import roll_back, settle_target
-from ops.staging import admit, bring_to_life, count_and_compare
+from ops.staging import admit, bring_to_life, compare_counted
 from ops.target import Target
 from ops.undo import BESIDE, UNDO_DAYS, UndoPoint, point_of, unharmed_former, use_up
 
@@ -155,7 +155,7 @@ class _Attempt:
         journal.advance(Step.STAGED)
         if manifest is not None:
             comparing = progress.within(begins - _COMPARING, begins)
-            self.tables, _ = count_and_compare(target, self.replacement, manifest, comparing)
+            self.tables, _ = compare_counted(self.replacement, manifest, comparing)
         journal.advance(Step.VERIFIED)
         dialect, swapping = dialect_of(target.engine), progress.within(begins, 1)
         former = dialect.swap(target.engine, self.replacement, journal, swapping)

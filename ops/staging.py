@@ -61,7 +61,7 @@ def admit(
     dialect = dialect_of(target.engine)
     archive = read_archive(archive_path)
     check_kind(dialect, archive)
-    foreign = is_foreign(archive, folder)
+    foreign = is_foreign(archive.manifest, folder)
     if foreign and not trust_foreign:
         raise NotConfirmed(
             "This backup was not made by this console, so it may contain commands of "
@@ -76,9 +76,9 @@ def admit(
     return archive
 
 
-def is_foreign(archive: Archive, folder: DataFolder) -> bool:
-    """Whether the archive lacks the seal of this console."""
-    return not is_sealed(archive.manifest, seal_key(folder.seal_key_path))
+def is_foreign(manifest: Manifest, folder: DataFolder) -> bool:
+    """Whether an archive lacks the seal of this console."""
+    return not is_sealed(manifest, seal_key(folder.seal_key_path))
 
 
 def bring_to_life(
@@ -100,19 +100,18 @@ def bring_to_life(
         archive.manifest,
         journal,
         progress.within(0.3, 1),
-        foreign=is_foreign(archive, folder),
+        foreign=is_foreign(archive.manifest, folder),
     )
 
 
-def count_and_compare(
-    target: Target, staged: Replacement, manifest: Manifest, progress: Progress
+def compare_counted(
+    staged: Replacement, manifest: Manifest, progress: Progress
 ) -> tuple[tuple[TableRows, ...], tuple[ComparedTable, ...] | None]:
-    """All that is staged, counted, and compared with what was saved. Raises MismatchFound."""
+    """What was counted while it was staged, and how it compares with what was saved. Raises
+    MismatchFound."""
     progress.report(0, 1, "Comparing with what was saved")
-    tables = dialect_of(target.engine).count_rows(
-        target.engine, staged, checksums=manifest.has_checksums
-    )
-    return tables, compare_tables(tables, manifest)
+    assert staged.tables is not None  # `Dialect.stage` has counted them, and could be stopped
+    return staged.tables, compare_tables(staged.tables, manifest)
 
 
 @contextmanager
@@ -146,8 +145,8 @@ def staged_archive(
                 target, archive, folder, workspace, journal, progress.within(0, 0.9)
             )
             journal.advance(Step.STAGED)
-            tables, compared = count_and_compare(
-                target, replacement, archive.manifest, progress.within(0.9, 1)
+            tables, compared = compare_counted(
+                replacement, archive.manifest, progress.within(0.9, 1)
             )
             journal.advance(Step.VERIFIED)
             yield Staged(replacement, archive.manifest, tables, compared, journal)

@@ -14,7 +14,6 @@ from ops.catalog import Catalog, file_sha256, read_archive
 from ops.checks.base import Finding
 from ops.datafolder import DataFolder
 from ops.dialects import dialect_of
-from ops.dialects.base import Replacement
 from ops.errors import (
     BadArchive,
     Cancelled,
@@ -28,7 +27,7 @@ from ops.errors import (
 from ops.health_deep import look_deep
 from ops.progress import SILENT, Progress
 from ops.proof import ComparedTable, Proof, Prove, TablesDiffer
-from ops.staging import is_foreign, staged_archive
+from ops.staging import Staged, is_foreign, staged_archive
 from ops.target import Target
 
 log = logging.getLogger(__name__)
@@ -163,7 +162,7 @@ def _brought_back(
     with staged_archive(
         target, path, folder, TEST, trust_foreign=trust_foreign, progress=progress
     ) as staged:
-        manifest, deep = staged.manifest, _looked_into(target, path, folder, staged.replacement)
+        manifest, deep = staged.manifest, _looked_into(target, folder, staged)
     return VerifyResult(
         path,
         True,
@@ -175,16 +174,14 @@ def _brought_back(
     )
 
 
-def _looked_into(
-    target: Target, path: Path, folder: DataFolder, staged: Replacement
-) -> tuple[Finding, ...]:
+def _looked_into(target: Target, folder: DataFolder, staged: Staged) -> tuple[Finding, ...]:
     """What deep checks find in the copy. They help nobody where they cannot look, and the test
     of the backup is not theirs to fail."""
     stages = dialect_of(target.engine).stages_beside(target.engine)
-    if not stages or is_foreign(read_archive(path), folder):
+    if not stages or is_foreign(staged.manifest, folder):
         return ()
     try:
-        return look_deep(target, staged=staged)
+        return look_deep(target, staged=staged.replacement)
     except Cancelled:
         raise
     except OpsError:

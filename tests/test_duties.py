@@ -17,8 +17,7 @@ from ops.duties import DUTIES, Duty, keep_doing
 from ops.errors import Unavailable
 from ops.installation import Installation
 from ops.journal import journals_of
-from ops.locks import held
-from ops.named_locks import AdvisoryLocks, FileLocks
+from ops.named_locks import AdvisoryLocks, FileLocks, held
 from ops.restore import restore_backup
 from ops.settings import Settings
 from ops.store import open_store

@@ -18,7 +18,7 @@ from ops.checks.base import Level
 from ops.compare import compare_archive
 from ops.dialects.sqlite.connect import heeding
 from ops.dialects.sqlite.inspect import inspect
-from ops.errors import Busy, Cancelled, Unavailable
+from ops.errors import BadArchive, Busy, Cancelled, Unavailable
 from ops.installation import Installation
 from ops.journal import Step
 from ops.undo import delete_undo_point
@@ -85,18 +85,35 @@ def test_a_stop_is_heeded_in_the_middle_of_a_query(tmp_path: Path) -> None:
     assert time.monotonic() - began < 3
 
 
-def test_a_stop_ends_the_process_that_reads(tmp_path: Path) -> None:
+@pytest.fixture
+def large(tmp_path: Path) -> Path:
+    """A file whose checksums take longer than a stop."""
     path = tmp_path / "large.db"
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         series = ENDLESS.replace("count(*)", "i").replace("FROM g)", "FROM g WHERE i < 3000000)")
         connection.execute(f"CREATE TABLE t AS {series}")
+    return path
 
+
+def test_a_process_that_takes_longer_than_it_may_is_ended(
+    large: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ops.dialects.sqlite.wary.deadline_seconds", lambda _path: -30)
+    began, before = time.monotonic(), set(psutil.Process().children())
+    with pytest.raises(BadArchive) as refused:
+        inspect("checksums", large)
+    assert "not come to an end" in refused.value.detail
+    assert time.monotonic() - began < 3
+    assert set(psutil.Process().children()) <= before
+
+
+def test_a_stop_ends_the_process_that_reads(large: Path) -> None:
     def stop() -> None:
         raise Cancelled
 
     began, before = time.monotonic(), set(psutil.Process().children())
     with pytest.raises(Cancelled):
-        inspect("checksums", path, watch=stop)
+        inspect("checksums", large, watch=stop)
     assert time.monotonic() - began < 3
     assert set(psutil.Process().children()) <= before
 

@@ -12,8 +12,6 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
-from types import TracebackType
 from typing import Any, Final
 
 from ops.archive.manifest import EntryProof
@@ -71,12 +69,7 @@ class Digest:
     def __enter__(self) -> Digest:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._thread.shutdown(cancel_futures=True)
 
     def update(self, block: bytes | memoryview) -> Future[None]:
@@ -126,9 +119,8 @@ def deflated_blocks(read: Read, digest: Digest) -> Iterator[bytes]:
         spare.append(buffer)
         return piece
 
-    with ExitStack() as stack:
-        pool = ThreadPoolExecutor(threads)
-        stack.callback(pool.shutdown, cancel_futures=True)
+    pool = ThreadPoolExecutor(threads)
+    try:
         length = BLOCK
         while length == BLOCK:
             if not spare:
@@ -140,6 +132,8 @@ def deflated_blocks(read: Read, digest: Digest) -> Iterator[bytes]:
             making.append((buffer, digest.update(block), deflated))
         while making:
             yield next_piece()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _deflate(block: memoryview, *, last: bool) -> bytes:

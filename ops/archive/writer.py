@@ -8,7 +8,6 @@ from __future__ import annotations
 import stat
 import zipfile
 from pathlib import Path
-from types import TracebackType
 from typing import Final
 
 from ops.archive.deflate import Digest, Read, deflated_blocks, stored_blocks
@@ -27,12 +26,7 @@ class ArchiveWriter:
     def __enter__(self) -> ArchiveWriter:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._zip.close()
 
     def add_file(

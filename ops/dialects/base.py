@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from sqlalchemy import Engine
 
-from ops.archive.manifest import Manifest, TableRows
+from ops.archive.manifest import Manifest
 from ops.dialects.values import (
     DatabaseFacts as DatabaseFacts,
 )
@@ -233,18 +233,13 @@ class Dialect(ABC):
         *,
         foreign: bool,
     ) -> Replacement:
-        """Bring `dump` to life beside the live database, which is not touched; where that may
-        not be, look whether it can be put in place at once.
+        """Bring `dump` to life beside the live database, which is not touched, and count the
+        rows of every table as `dump` counts them; where that may not be, look whether it can be
+        put in place at once, and count what it holds.
 
         Commands in a `foreign` one must not reach more than what is staged, as far as can be.
         Raises BadArchive, ToolFailed, Cancelled; `settle` then removes what was begun.
         """
-
-    @abstractmethod
-    def count_rows(
-        self, engine: Engine, staged: Replacement, *, checksums: bool = False
-    ) -> tuple[TableRows, ...]:
-        """The exact rows of every table of a staged replacement, as `dump` counts them."""
 
     @abstractmethod
     def open_rows(

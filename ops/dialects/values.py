@@ -195,7 +195,7 @@ class Replacement:
     """A database or file that can become live: a staged archive, or an undo point.
 
     `location` is a database's name or a file's path, `facts` what proves its identity.
-    `tables` holds its rows where they were counted while it was staged.
+    `tables` holds its rows, which are counted while it is staged; None for an undo point.
     """
 
     location: str

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sqlalchemy import Engine, text
 
-from ops.archive.manifest import Manifest, TableRows
+from ops.archive.manifest import Manifest
 from ops.checks.base import Check, Context
 from ops.dialects.base import (
     DatabaseFacts,
@@ -158,12 +158,6 @@ class PostgreSQL(Dialect):
         if inplace.is_needed(engine):
             return inplace.stage(engine, dump, manifest, journal, progress)
         return staging.stage(engine, dump, manifest, journal, progress, foreign=foreign)
-
-    def count_rows(
-        self, engine: Engine, staged: Replacement, *, checksums: bool = False
-    ) -> tuple[TableRows, ...]:
-        assert staged.tables is not None  # `stage` has counted them, and could be stopped
-        return staged.tables
 
     def open_rows(
         self, engine: Engine, staged: Replacement | None

@@ -210,11 +210,11 @@ def run_pg_dump(
     progress: Progress,
     application: str = APPLICATION,
     *,
-    compression: str = "",
+    compression: str,
 ) -> None:
     """Dump the database of `holder`, which holds the snapshot, to the file `into`; `total` is
     about how many bytes there are. Sessions show as `application`. `compression` is `zstd`,
-    `gzip` or `none`; without it, zstd where the tools know it, else gzip.
+    `gzip` or `none`.
 
     Raises ToolFailed, DiskFull, Cancelled.
     """
@@ -230,7 +230,7 @@ def run_pg_dump(
         command: list[str | Path] = [
             tools.pg_dump,
             "--format=custom",
-            _COMPRESS[compression or ("zstd" if tools.zstd else "gzip")],
+            _COMPRESS[compression],
             "--no-password",
             "--lock-wait-timeout=60s",
             f"--snapshot={snapshot}",

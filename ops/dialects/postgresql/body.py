@@ -22,9 +22,9 @@ from ops.dialects.postgresql.names import run_plain
 from ops.dialects.postgresql.reading import damaged, limits_for
 from ops.dialects.postgresql.script import CopyBlock, encoding_of, parts_of, without_commands
 from ops.dialects.postgresql.sessions import attended, driver_connection
-from ops.dialects.postgresql.tools import ClientTools, bare_environment
+from ops.dialects.postgresql.tools import ClientTools
 from ops.errors import ToolFailed, Unavailable
-from ops.programs import output_of
+from ops.programs import bare_environment, output_of
 from ops.progress import Progress
 from ops.target import redact
 
@@ -55,11 +55,11 @@ class Body:
             with self._printed(*_DATA) as stream:
                 for part in parts_of(stream):
                     if isinstance(part, CopyBlock):
-                        counted[part.table] = 0
-                        for number, _ in enumerate(part.rows(), 1):
-                            counted[part.table] = number
-                            if number % _ROWS_BETWEEN_REPORTS == 0:
+                        rows = 0
+                        for rows, _ in enumerate(part.rows(), 1):
+                            if rows % _ROWS_BETWEEN_REPORTS == 0:
                                 progress.report(0, 1, f"Counting rows: {part.table}")
+                        counted[part.table] = rows
         except ToolFailed as failed:
             raise damaged(failed.detail) from failed
         return counted

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 from sqlalchemy.pool import QueuePool
 
 from ops.checks.base import Ask
@@ -108,20 +108,11 @@ def _relation(row: Any) -> RelationSize:
 
 
 def live_rows(engine: Engine) -> tuple[LiveRows, ...]:
-    """Counted where the database is small, else the planner's estimates (None for a table
-    never analysed).
-
-    Never counted as a superuser: planning alone evaluates what others wrote into indexes, and
-    a mere look must not run that with all rights. Nor where row security hides rows from us:
-    it would run what others wrote, and the number would be wrong.
-    """
+    """Counted where the database is small and a mere look may count it, else the planner's
+    estimates (None for a table never analysed)."""
     with pooled(engine) as connection:
-        size = connection.execute(text("SELECT pg_database_size(current_database())")).scalar()
-        may_count = not connection.execute(text(IS_SUPERUSER)).scalar()
-        for hidden in (UNREADABLE, ROW_SECURITY):
-            may_count = may_count and connection.execute(text(hidden)).first() is None
         columns = {name: tuple(shape.columns) for name, shape in shapes(connection).items()}
-        if int(size or 0) <= COUNT_LIMIT and may_count:
+        if _may_be_counted(connection):
             counted = count_tables(connection, SILENT)
             return tuple(
                 LiveRows(table.name, table.rows, True, columns.get(table.name, ()))
@@ -132,6 +123,17 @@ def live_rows(engine: Engine) -> tuple[LiveRows, ...]:
         LiveRows(name, rows if rows >= 0 else None, False, columns.get(name, ()))
         for name, rows in found
     )
+
+
+def _may_be_counted(connection: Connection) -> bool:
+    """Never as a superuser: planning alone evaluates what others wrote into indexes, and a mere
+    look must not run that with all rights. Nor where row security hides rows from us: it would
+    run what others wrote, and the number would be wrong."""
+    size = connection.execute(text("SELECT pg_database_size(current_database())")).scalar()
+    if int(size or 0) > COUNT_LIMIT or connection.execute(text(IS_SUPERUSER)).scalar():
+        return False
+    hidden = (connection.execute(text(query)).first() for query in (UNREADABLE, ROW_SECURITY))
+    return all(row is None for row in hidden)
 
 
 def sessions(engine: Engine) -> ServerSessions:

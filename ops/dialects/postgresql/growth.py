@@ -8,7 +8,6 @@ the room that was free.
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 from dataclasses import dataclass
@@ -18,17 +17,11 @@ from typing import Final
 from sqlalchemy import Connection, text
 
 from ops.archive.manifest import Manifest
+from ops.dialects.postgresql.place import folder_of
 from ops.errors import BadArchive
 from ops.progress import Progress
 
 _SIZE: Final = "SELECT pg_database_size(oid) FROM pg_database WHERE datname = :name"
-
-_FOLDER: Final = """
-SELECT coalesce(nullif(pg_tablespace_location(dattablespace), ''),
-                current_setting('data_directory', true))
-FROM pg_database
-WHERE datname = :name AND pg_has_role(current_user, 'pg_read_all_settings', 'USAGE')
-"""
 
 _MAY_LIST: Final = "SELECT has_function_privilege('pg_catalog.pg_ls_tmpdir()', 'EXECUTE')"
 _TEMPORARY: Final = """
@@ -48,13 +41,6 @@ _ALWAYS_ALLOWED: Final = 256 << 20
 def size_of(connection: Connection, name: str) -> int:
     """Bytes of the database of that name; 0 where there is none."""
     return int(connection.execute(text(_SIZE), {"name": name}).scalar() or 0)
-
-
-def folder_of(connection: Connection, name: str) -> str | None:
-    """The folder in which the server keeps the database `name`; None where it is not on this
-    machine, or we may not know it."""
-    folder = connection.execute(text(_FOLDER), {"name": name}).scalar()
-    return str(folder) if folder and os.access(folder, os.R_OK) else None
 
 
 def expected_bytes(manifest: Manifest, dump: Path) -> int:
@@ -137,9 +123,3 @@ class Growth(Progress):
         if not self._lists_temporary:
             return 0
         return int(self._watcher.execute(text(_TEMPORARY), {"name": self._name}).scalar() or 0)
-
-    def watch_filling(self, expected: int) -> None:
-        """Report how much of the `expected` bytes is there. Raises BadArchive, Cancelled."""
-        size = self.checked_size()
-        note = "Restoring beside the live database"
-        self._whole.report(min(size, expected * 0.99), expected, note)

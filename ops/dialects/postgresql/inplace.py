@@ -164,7 +164,17 @@ class _Place:
             tools, draft = self.tools(connection), self.work / "safety.part"
             saving = progress.within(0.05, 0.9)
             saving.report(0, 1, "Saving the database as it is")
-            run_pg_dump(self.engine, connection, tools, snapshot, draft, size, saving, application)
+            run_pg_dump(
+                self.engine,
+                connection,
+                tools,
+                snapshot,
+                draft,
+                size,
+                saving,
+                application,
+                compression="zstd" if tools.zstd else "gzip",
+            )
             replace_durably(draft, self.keep)
             refuse_if_changed(connection, seen)
             _watched(connection, wipe, progress, 0.9, "Clearing the database")

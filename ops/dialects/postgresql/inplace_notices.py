@@ -181,43 +181,10 @@ def _obstacles(connection: Connection, manifest: Manifest) -> Iterator[Notice]:
 
 def _not_brought_back(connection: Connection) -> Iterator[Notice]:
     """What the console's user may not remove, or could not bring back by the undo."""
-    found = {
-        kind: [line for query in queries for line in connection.execute(text(query)).scalars()]
-        for kind, queries in _QUERIES.items()
-    }
-    if found["others"]:
-        yield Notice(
-            NoticeLevel.REFUSE,
-            f"The database holds what belongs to other users ({listed(found['others'])}), which "
-            "the console's user may not replace.",
-            "As the server's administrator, give it to the console's user, or make the "
-            "console's user a member of those users.",
-        )
-    if found["homeless"]:
-        yield Notice(
-            NoticeLevel.REFUSE,
-            f"Some things in the database belong to users who may not create in the schema of "
-            f"another where they lie ({listed(found['homeless'])}). The console's user could not "
-            "give them back to their owners, so the restore could not be undone.",
-            "As the server's administrator, give them to the owner of their schema or to the "
-            "console's user (ALTER … OWNER TO …).",
-        )
-    if found["passed on"]:
-        yield Notice(
-            NoticeLevel.REFUSE,
-            "Rights were passed on by users who do not own what they are about "
-            f"({listed(found['passed on'])}). Only the server's administrator could give them "
-            "like that again, so the restore could not be undone.",
-            "Take these rights back (REVOKE … CASCADE), and let the owner grant them directly.",
-        )
-    if found["administrators"]:
-        yield Notice(
-            NoticeLevel.REFUSE,
-            "The database holds what only the server's administrator may make "
-            f"({listed(found['administrators'])}); after it was replaced, nobody else could bring "
-            "it back.",
-            "Ask whoever runs the server to restore the backup with pg_restore.",
-        )
+    for queries, message, hint in _REFUSED:
+        found = [line for query in queries for line in connection.execute(text(query)).scalars()]
+        if found:
+            yield Notice(NoticeLevel.REFUSE, message.format(found=listed(found)), hint)
 
 
 def _of_others() -> Iterator[str]:
@@ -258,12 +225,37 @@ def _passed_on() -> Iterator[str]:
     yield _GRANTED_COLUMNS
 
 
-_QUERIES: Final = {
-    "others": tuple(_of_others()),
-    "homeless": tuple(_homeless()),
-    "passed on": tuple(_passed_on()),
-    "administrators": (_FOR_ADMINISTRATORS,),
-}
+_REFUSED: Final = (
+    (
+        tuple(_of_others()),
+        "The database holds what belongs to other users ({found}), which the console's user may "
+        "not replace.",
+        "As the server's administrator, give it to the console's user, or make the "
+        "console's user a member of those users.",
+    ),
+    (
+        tuple(_homeless()),
+        "Some things in the database belong to users who may not create in the schema of "
+        "another where they lie ({found}). The console's user could not give them back to their "
+        "owners, so the restore could not be undone.",
+        "As the server's administrator, give them to the owner of their schema or to the "
+        "console's user (ALTER … OWNER TO …).",
+    ),
+    (
+        tuple(_passed_on()),
+        "Rights were passed on by users who do not own what they are about ({found}). Only the "
+        "server's administrator could give them like that again, so the restore could not be "
+        "undone.",
+        "Take these rights back (REVOKE … CASCADE), and let the owner grant them directly.",
+    ),
+    (
+        (_FOR_ADMINISTRATORS,),
+        "The database holds what only the server's administrator may make ({found}); after it "
+        "was replaced, nobody else could bring it back.",
+        "Ask whoever runs the server to restore the backup with pg_restore.",
+    ),
+)
+"""Queries for what stands in the way, what it means, and what to do about it."""
 
 
 def _locks_needed(relations: int, slots: int) -> int:

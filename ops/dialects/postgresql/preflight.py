@@ -14,8 +14,9 @@ from ops.dialects.postgresql import guest
 from ops.dialects.postgresql.backup import server_major
 from ops.dialects.postgresql.connect import connected
 from ops.dialects.postgresql.contents import archive_major, needs_zstd
-from ops.dialects.postgresql.growth import folder_of, size_of
+from ops.dialects.postgresql.growth import size_of
 from ops.dialects.postgresql.inplace_notices import in_place_notices
+from ops.dialects.postgresql.place import folder_of
 from ops.dialects.postgresql.tools import tools_for
 from ops.errors import PreflightRefused
 

@@ -7,14 +7,13 @@ secrets, and only so much memory and time.
 from __future__ import annotations
 
 import resource
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from ops.dialects.postgresql.tools import ClientTools, bare_environment
+from ops.dialects.postgresql.tools import ClientTools
 from ops.errors import BadArchive, ToolCrashed, ToolFailed
-from ops.programs import Limits, run
+from ops.programs import Limits, bare_environment, run
 
 _MEMORY: Final = 4 << 30
 """Bytes; a list of contents with a million entries takes about half of one GiB."""
@@ -51,17 +50,15 @@ def read_through(
 
     Raises BadArchive, and what `watch` raises.
     """
-    seconds = seconds_for(dump)
-    ends = time.monotonic() + seconds
-
-    def look() -> None:
-        watch()
-        if time.monotonic() > ends:
-            raise unreadable(f"pg_restore had not come to an end after {seconds} seconds")
-
     command: list[str | Path] = [tools.pg_restore, *options, dump]
     try:
-        run(command, env=bare_environment(), watch=look, limits=limits_for(dump))
+        run(
+            command,
+            env=bare_environment(),
+            watch=watch,
+            limits=limits_for(dump),
+            seconds=seconds_for(dump),
+        )
     except ToolCrashed as crashed:
         raise unreadable(crashed.detail) from crashed
     except ToolFailed as failed:

@@ -50,6 +50,8 @@ FROM pg_database d JOIN pg_tablespace t ON t.oid = d.dattablespace WHERE datname
 
 
 _MOST_JOBS: Final = 4
+_FILLED: Final = 0.85
+"""The share of the time after which all is in the staging database, and is counted."""
 
 
 @dataclass(frozen=True)
@@ -89,16 +91,11 @@ def stage(
     with maintenance(engine) as watcher:
         limit = Limit.of(watcher, plan.staged, manifest, dump) if foreign else None
         by = guest.make(engine, plan.staged, plan.login) if plan.login else engine
-        growth = Growth(watcher, plan.staged, progress.within(0, 0.85), limit)
-        _fill(
-            by,
-            plan,
-            application,
-            dump,
-            partial(growth.watch_filling, expected_bytes(manifest, dump)),
-        )
-        growth = Growth(watcher, plan.staged, progress.within(0.85, 1), limit)
-        tables = _analyzed(by, plan.staged, application, growth, checksums=manifest.has_checksums)
+        growth = Growth(watcher, plan.staged, progress, limit)
+        watch = partial(_watch_filling, growth, expected_bytes(manifest, dump))
+        _fill(by, plan, application, dump, watch)
+        counting = growth.within(_FILLED, 1)
+        tables = _analyzed(by, plan.staged, application, counting, checksums=manifest.has_checksums)
         size = growth.checked_size()
     facts: dict[str, str | int] = {"oid": oid, "guest": plan.login}
     return Replacement(plan.staged, size, facts, tuple(plan.notes), tables)
@@ -170,6 +167,12 @@ def _fill(
             run(command, env=access.env, watch=watch, limits=memory_limit())
         except ToolFailed as failed:
             raise _restore_failed(failed) from failed
+
+
+def _watch_filling(growth: Growth, expected: int) -> None:
+    """Report how much of the `expected` bytes is there. Raises BadArchive, Cancelled."""
+    size = min(growth.checked_size(), expected * 0.99)
+    growth.within(0, _FILLED).report(size, expected, "Restoring beside the live database")
 
 
 def _analyzed(

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from ops.errors import PreflightRefused
+from ops.programs import bare_environment
 
 _INSTALLED: Final = (
     "/usr/lib/postgresql/*/bin",  # Debian and Ubuntu, PGDG's packages there
@@ -23,23 +24,8 @@ _INSTALLED: Final = (
     "/opt/homebrew/opt/postgresql@*/bin",
     "/usr/local/opt/postgresql@*/bin",
 )
-_NEEDED: Final = (
-    *(
-        "PATH",
-        "HOME",
-        "TMPDIR",
-        "LD_LIBRARY_PATH",
-        "DYLD_LIBRARY_PATH",
-        "DYLD_FALLBACK_LIBRARY_PATH",
-    ),
-)
 _LAST_WITHOUT_TRANSACTION_TIMEOUT: Final = 16
 _FIRST_WITH_ZSTD: Final = 16
-
-
-def bare_environment() -> dict[str, str]:
-    """What a tool needs to run at all: none of our settings and secrets."""
-    return {**{name: os.environ[name] for name in _NEEDED if name in os.environ}, "LC_ALL": "C"}
 
 
 def connecting_environment() -> dict[str, str]:
@@ -191,6 +177,6 @@ def _knows_zstd(folder: Path) -> bool:
             text=True,
             timeout=10,
             check=False,
-            env={**os.environ, "LC_ALL": "C"},
+            env=bare_environment(),
         ).stderr
     return nowhere in told and "compression" not in told

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 
-from ops.archive.manifest import Manifest, TableRows
+from ops.archive.manifest import Manifest
 from ops.checks.base import Check, Context
 from ops.dialects.base import (
     DatabaseFacts,
@@ -133,13 +133,6 @@ class SQLite(Dialect):
     ) -> Replacement:
         checksums = manifest.has_checksums
         return restore.stage(file_of(engine), dump, progress, checksums=checksums)
-
-    def count_rows(
-        self, engine: Engine, staged: Replacement, *, checksums: bool = False
-    ) -> tuple[TableRows, ...]:
-        if staged.tables is not None:
-            return staged.tables  # counted while it was staged, where it could be stopped
-        return restore.count_rows(Path(staged.location), checksums=checksums)
 
     def open_rows(
         self, engine: Engine, staged: Replacement | None

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,7 @@ from typing import Any
 from ops.dialects.sqlite import wary
 from ops.dialects.sqlite.connect import in_words
 from ops.errors import BadArchive, OpsError, ToolFailed
-from ops.programs import bytes_read, run
+from ops.programs import bare_environment, bytes_read, run
 from ops.progress import Progress
 
 _OF_THIS_MACHINE = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
@@ -33,19 +31,13 @@ def inspect(
         ToolFailed: it could not be started.
         OpsError: the disk is full or does not answer.
     """
-    ends = time.monotonic() + wary.deadline_seconds(path) + 30
-
-    def look() -> None:
-        watch()
-        if time.monotonic() > ends:
-            raise refusal("it took longer than the limit")
-
     with tempfile.TemporaryFile() as output:
         try:
             run(
                 wary_command(verb, path, *arguments),
                 env=bare_environment(),
-                watch=look,
+                watch=watch,
+                seconds=wary.deadline_seconds(path) + 30,
                 output=output,
             )
         except ToolFailed as failed:
@@ -72,12 +64,6 @@ def reading_of(path: Path, progress: Progress, note: str) -> Callable[[], None]:
 def wary_command(verb: str, path: Path, *arguments: str) -> list[str | Path]:
     """How `wary.py` is started."""
     return [sys.executable, "-I", str(wary.__file__), verb, path, *arguments]
-
-
-def bare_environment() -> dict[str, str]:
-    """An environment without the console's secrets."""
-    needed = ("PATH", "LD_LIBRARY_PATH", "TMPDIR", "SYSTEMROOT")
-    return {name: os.environ[name] for name in needed if name in os.environ}
 
 
 def fault_of(path: Path, answer: dict[str, Any]) -> OpsError:

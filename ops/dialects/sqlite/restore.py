@@ -95,13 +95,11 @@ def stage(path: Path, dump: Path, progress: Progress, *, checksums: bool) -> Rep
             # SQLite cannot change the page size of a database in WAL mode while writing it.
             inspect("resize", dump, str(live_page_size), watch=watch)
             notes = ("The backup was rewritten with the live database's page size.",)
-    tables = count_rows(dump, reading_of(dump, count, "Counting rows"), checksums=checksums)
+    tables = _counted(dump, reading_of(dump, count, "Counting rows"), checksums=checksums)
     return Replacement(str(dump), dump.stat().st_size, notes=notes, tables=tables)
 
 
-def count_rows(
-    file: Path, watch: Callable[[], None] = lambda: None, *, checksums: bool
-) -> tuple[TableRows, ...]:
+def _counted(file: Path, watch: Callable[[], None], *, checksums: bool) -> tuple[TableRows, ...]:
     """The exact rows of every table of a file that nobody writes, in a limited process."""
     verb = "checksums" if checksums else "count"
     counted = inspect(verb, file, watch=watch)["tables"]

@@ -14,9 +14,9 @@ from typing import IO, Any, Final
 from ops.dialects.base import RowSource, TableShape
 from ops.dialects.sqlite import wary
 from ops.dialects.sqlite.connect import cannot_open, in_words
-from ops.dialects.sqlite.inspect import bare_environment, fault_of, refusal, wary_command
+from ops.dialects.sqlite.inspect import fault_of, refusal, wary_command
 from ops.errors import OpsError, Unavailable
-from ops.programs import started
+from ops.programs import bare_environment, started
 
 _WATCH_SECONDS: Final = 0.5
 

@@ -21,9 +21,6 @@ _PATIENCE_SECONDS: Final = 10
 """So long readers are waited for, and writers meanwhile."""
 _BETWEEN_SECONDS: Final = 0.02
 
-_BEFORE: Final = "before"
-_AFTER: Final = "after"
-
 
 def settle(path: Path, journal: Journal) -> None:
     """Finish or roll back what a crash interrupted; see `Dialect.settle`.
@@ -118,7 +115,7 @@ def _origin_of(path: Path, journal: Journal, is_next: bool) -> str:
     keep = Path(str(journal.facts["keep"]))
     source = Path(str(journal.facts.get("source", "")))
     if not source.is_file():  # removed once it is live; an undo point is only once it is noted
-        return _AFTER if is_next else ""
+        return "after" if is_next else ""
     _merge_side_file(path)
     try:
         same = inspect("blocks", path, str(keep), str(source))
@@ -126,8 +123,8 @@ def _origin_of(path: Path, journal: Journal, is_next: bool) -> str:
         log.warning("the interrupted restore %s cannot be told: %s", journal.id, problem.detail)
         return ""
     if not any(same.values()):
-        return _AFTER  # the two are the same
-    for origin, other in ((_AFTER, _BEFORE), (_BEFORE, _AFTER)):
+        return "after"  # the two are the same
+    for origin, other in (("after", "before"), ("before", "after")):
         if same[origin] > same[other] and same[origin] >= same["neither"]:
             return origin
     return ""

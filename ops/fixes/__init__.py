@@ -8,14 +8,11 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from redis import Redis
-from redis.exceptions import RedisError
-
 from ops.catalog import Catalog
 from ops.checks import redis as redis_checks
 from ops.checks.base import Context, Finding, Level
 from ops.dialects import dialect_of
-from ops.errors import Cancelled, OpsError, Refused, SettingsError, Unavailable
+from ops.errors import Cancelled, OpsError, Refused
 from ops.fixes import postgresql, redis, sqlite
 from ops.fixes.base import Fix, Obstacle
 from ops.health import chosen
@@ -25,7 +22,7 @@ from ops.installation import Installation
 from ops.locks import target_lock
 from ops.progress import Progress
 from ops.recovery import settle_target
-from ops.target import Target, redact
+from ops.target import Target
 
 _ALL: Final[tuple[Fix[Any], ...]] = (*sqlite.FIXES, *postgresql.FIXES, *redis.FIXES)
 FIXES: Final = {fix.id: fix for fix in _ALL}
@@ -164,24 +161,14 @@ def _place(home: Installation, target: Target, fix: Fix[Any]) -> Iterator[Any]:
             raise Refused(f"“{fix.title}” is not for this kind of database.")
         yield target.engine
         return
+    with redis_checks.connected(_redis_url(home), seconds=_REDIS_SECONDS) as client:
+        yield client
+
+
+def _redis_url(home: Installation) -> str:
     if home.settings.redis_url is None:
         raise Refused("No Redis is set.", "Set REDIS_URL and start the console again.")
-    url = home.settings.redis_url.get_secret_value()
-    seconds = {"socket_timeout": _REDIS_SECONDS, "socket_connect_timeout": _REDIS_SECONDS}
-    try:
-        client = Redis.from_url(url, **seconds)
-    except ValueError:  # its words tell a part of the address
-        raise SettingsError(
-            "REDIS_URL is not the address of a Redis.",
-            "Write it like redis://:password@host:6379/0",
-        ) from None
-    try:
-        with client:
-            yield client
-    except RedisError as cause:
-        raise Unavailable(
-            "Redis does not answer.", "Check that it runs, and REDIS_URL.", redact(str(cause))
-        ) from cause
+    return home.settings.redis_url.get_secret_value()
 
 
 def _look_again(home: Installation, target: Target, fix: Fix[Any], check: str) -> Finding | None:
@@ -204,9 +191,7 @@ def _opened(
     home: Installation, target: Target, fix: Fix[Any], *, deep: bool
 ) -> AbstractContextManager[Context]:
     if fix.backend == _REDIS:
-        assert home.settings.redis_url is not None
-        url = home.settings.redis_url.get_secret_value()
-        return redis_checks.open_context(url, purpose_of(home.store))
+        return redis_checks.open_context(_redis_url(home), purpose_of(home.store))
     return dialect_of(target.engine).health_context(target.engine, deep=deep)
 
 

@@ -52,7 +52,7 @@ def _is_allowed(client: Redis, command: str) -> bool:
         answer: Any = _ask(client, "ACL", "DRYRUN", _user(client), *arguments)
     except ResponseError:
         return True
-    return answer in (True, "OK", b"OK")
+    return answer in (True, "OK")
 
 
 def _ask(client: Redis, *command: str) -> Any:
@@ -61,10 +61,9 @@ def _ask(client: Redis, *command: str) -> Any:
 
 def _user(client: Redis) -> str:
     try:
-        who: Any = client.acl_whoami()
+        return str(client.acl_whoami())
     except ResponseError:
         return str(client.connection_pool.connection_kwargs.get("username") or "default")
-    return who.decode(errors="replace") if isinstance(who, bytes) else str(who)
 
 
 def _command(text: str) -> Callable[[Redis, str], str]:

@@ -29,6 +29,10 @@ FIXES: Final = {fix.id: fix for fix in _ALL}
 
 _REDIS: Final = "redis"
 _FRESH_BACKUP: Final = timedelta(days=1)
+_NO_BACKUP: Final = Obstacle(
+    "There is no backup of the last day, and this rewrites the database.",
+    "Press “Back up now” on the Overview page first.",
+)
 _REDIS_SECONDS: Final = 5
 
 
@@ -74,10 +78,7 @@ def goes_beside(kind: str, params: Mapping[str, Any]) -> bool:
 def obstacle(home: Installation, target: Target, fix: Fix[Any], subject: str) -> Obstacle | None:
     """What is in the way of a fix at this moment; None where it may be done."""
     if fix.wants_backup and not _has_fresh_backup(home, target):
-        return Obstacle(
-            "There is no backup of the last day, and this rewrites the database.",
-            "Press “Back up now” on the Overview page first.",
-        )
+        return _NO_BACKUP
     try:
         with _place(home, target, fix) as place:
             found: Obstacle | None = fix.may(place, subject)
@@ -112,10 +113,7 @@ def do_fix(
     if bool(fix.subject) != bool(subjects):
         raise Refused(f"“{fix.title}” needs to be told which {fix.subject or 'database'}.")
     if fix.wants_backup and not _has_fresh_backup(home, target):
-        raise Refused(
-            "There is no backup of the last day, and this rewrites the database.",
-            "Press “Back up now” on the Overview page first.",
-        )
+        raise Refused(_NO_BACKUP.reason, _NO_BACKUP.hint)
     turn: AbstractContextManager[None] = nullcontext() if fix.beside_work else _turn(home, target)
     with turn, _place(home, target, fix) as place:
         told = _do_all(fix, place, tuple(subjects) or ("",), progress)

@@ -70,10 +70,10 @@ def checkup_of(home: Installation, name: str | None = None) -> Checkup:
 def backups_health_of(home: Installation, name: str | None = None) -> HealthReport:
     """What there is to say about the kept archives of a target."""
     target = home.target(name)
-    found = tuple(findings_about_backups(home, target))
-    noted = with_asides(found, put_asides(home.store, target.name))
-    kept = len(Catalog(home.folder, target.name).entries())
-    return report_of("backups", noted, {"backups": kept})
+    entries = Catalog(home.folder, target.name).entries()
+    found = findings_about_backups(home, target, entries)
+    noted = with_asides(tuple(found), put_asides(home.store, target.name))
+    return report_of("backups", noted, {"backups": len(entries)})
 
 
 def outlook_health_of(home: Installation, name: str | None = None) -> HealthReport:

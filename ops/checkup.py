@@ -10,8 +10,7 @@ from typing import Any, Final
 from ops.backup_health import findings_about_backups
 from ops.catalog import Catalog
 from ops.checks.base import Finding, HealthReport, Level
-from ops.health import health_of, redis_health_of, report_of
-from ops.health_settings import put_asides, with_asides
+from ops.health import health_of, redis_health_of, report_about, report_of
 from ops.installation import Installation
 from ops.outlook import findings_about_disks, findings_about_messages
 
@@ -72,16 +71,14 @@ def backups_health_of(home: Installation, name: str | None = None) -> HealthRepo
     target = home.target(name)
     entries = Catalog(home.folder, target.name).entries()
     found = findings_about_backups(home, target, entries)
-    noted = with_asides(tuple(found), put_asides(home.store, target.name))
-    return report_of("backups", noted, {"backups": len(entries)})
+    return report_about(home, target.name, "backups", found, {"backups": len(entries)})
 
 
 def outlook_health_of(home: Installation, name: str | None = None) -> HealthReport:
     """When the disks will be full, and whether anybody is told when something breaks."""
     target = home.target(name)
     found = [*findings_about_disks(home, target), *findings_about_messages(home)]
-    noted = with_asides(tuple(found), put_asides(home.store, target.name))
-    return report_of("outlook", noted, {})
+    return report_about(home, target.name, "outlook", found, {})
 
 
 def score_of(findings: Iterable[Finding]) -> int:

@@ -74,7 +74,7 @@ def _fact(entry: CatalogEntry) -> BackupFact:
     return BackupFact(
         entry.created_at,
         entry.size_bytes,
-        entry.manifest is not None and failure is None,
+        entry.is_good,
         entry.name,
         failure.problem if failure else "",
         tested.at if tested and tested.passed else None,

@@ -13,7 +13,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from ops import jobs
-from ops.catalog import Catalog, EntryState
+from ops.catalog import Catalog
 from ops.checks.base import HealthReport, Level
 from ops.checkup import backups_health_of, outlook_health_of, score_of
 from ops.dialects import dialect_of
@@ -122,14 +122,7 @@ def _levels(told: _Families, name: str, report: HealthReport) -> None:
 
 
 def _backups(told: _Families, home: Installation, target: Target) -> None:
-    entries = Catalog(home.folder, target.name).entries()
-    good = [
-        entry
-        for entry in entries
-        if entry.state is not EntryState.FOREIGN
-        and entry.manifest is not None
-        and entry.failure is None
-    ]
+    good = [entry for entry in Catalog(home.folder, target.name).entries() if entry.is_good]
     told.backups.add_metric([target.name], len(good))
     if good:
         newest = max(good, key=lambda entry: entry.created_at)

@@ -196,7 +196,4 @@ def _opened(
 def _has_fresh_backup(home: Installation, target: Target) -> bool:
     oldest = datetime.now(UTC) - _FRESH_BACKUP
     entries = Catalog(home.folder, target.name).entries()
-    return any(
-        entry.manifest is not None and entry.failure is None and entry.created_at >= oldest
-        for entry in entries
-    )
+    return any(entry.is_good and entry.created_at >= oldest for entry in entries)

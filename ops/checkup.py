@@ -58,12 +58,15 @@ class Checkup:
 
 def checkup_of(home: Installation, name: str | None = None) -> Checkup:
     """Look at everything about a target. Raises Refused: there is none of that name."""
-    return Checkup(
-        health_of(home, name),
-        backups_health_of(home, name),
-        outlook_health_of(home, name),
-        redis_health_of(home),
-    )
+    return Checkup(*own_reports_of(home, name), redis_health_of(home))
+
+
+def own_reports_of(
+    home: Installation, name: str | None = None
+) -> tuple[HealthReport, HealthReport, HealthReport]:
+    """The parts of a checkup that are about this target alone: its database, its backups, what
+    is to come. Raises Refused: there is none of that name."""
+    return health_of(home, name), backups_health_of(home, name), outlook_health_of(home, name)
 
 
 def backups_health_of(home: Installation, name: str | None = None) -> HealthReport:

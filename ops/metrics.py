@@ -15,10 +15,11 @@ from prometheus_client.registry import Collector
 from ops import jobs
 from ops.catalog import Catalog
 from ops.checks.base import HealthReport, Level
-from ops.checkup import backups_health_of, outlook_health_of, score_of
+from ops.checkup import own_reports_of, score_of
 from ops.dialects import dialect_of
 from ops.errors import OpsError
-from ops.health import health_of, redis_health_of
+from ops.health import redis_health_of
+from ops.health_settings import REDIS
 from ops.installation import Installation
 from ops.jobs import Job, State
 from ops.target import Target
@@ -74,7 +75,7 @@ class _Figures(Collector):
             _jobs(told, self._home, target)
         redis = redis_health_of(self._home)
         if redis is not None:
-            _levels(told, ":redis", redis)
+            _levels(told, REDIS, redis)
         yield from told.families
 
 
@@ -106,8 +107,7 @@ class _Families:
 
 
 def _health(told: _Families, home: Installation, target: Target) -> None:
-    looks = (health_of, backups_health_of, outlook_health_of)
-    reports = [look(home, target.name) for look in looks]
+    reports = own_reports_of(home, target.name)
     for report in reports:
         _levels(told, target.name, report)
     findings = [finding for report in reports for finding in report.findings]

@@ -24,6 +24,7 @@ from ops.checks.postgresql_sessions import CHECKS as SESSIONS
 from ops.checks.postgresql_setup import ANSWERS
 from ops.checks.postgresql_setup import CHECKS as SETUP
 from ops.checks.postgresql_storage import CHECKS as STORAGE
+from ops.checks.postgresql_tables import CHECKS as TABLES
 from ops.checks.postgresql_work import CHECKS as WORK
 from ops.checks.words import duration
 from ops.dialects.postgresql.connect import connected
@@ -54,7 +55,7 @@ SELECT quote_ident(current_user) AS role,
 
 CHECKS: Final[tuple[Check, ...]] = (
     *(ANSWERS, *SESSIONS, *STORAGE, *COPIES, *DEEP),
-    *(*SETUP, *WORK, *DESIGN),
+    *(*SETUP, *WORK, *TABLES, *DESIGN),
 )
 
 

@@ -14,6 +14,7 @@ from ops.checks.base import CannotCheck, Check, Context
 from ops.checks.purpose import Purpose
 from ops.checks.redis_info import CHECKS as INFO
 from ops.checks.redis_info import count_keys
+from ops.checks.redis_safety import CHECKS as SAFETY
 from ops.checks.redis_use import CHECKS as USE
 from ops.errors import Busy, OpsError, SettingsError, Unavailable
 from ops.target import redact
@@ -25,7 +26,7 @@ _SECONDS: Final = 2
 _SLOWLOG_READ: Final = 128
 _KEYS_SAMPLED: Final = 200
 
-CHECKS: Final[tuple[Check, ...]] = (*INFO, *USE)
+CHECKS: Final[tuple[Check, ...]] = (*INFO, *SAFETY, *USE)
 
 
 @contextmanager

@@ -17,11 +17,11 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from ops.checks.base import CannotCheck, Check, Context
+from ops.checks.postgresql_access import ANSWERS
 from ops.checks.postgresql_copies import CHECKS as COPIES
 from ops.checks.postgresql_deep import CHECKS as DEEP
 from ops.checks.postgresql_design import CHECKS as DESIGN
 from ops.checks.postgresql_sessions import CHECKS as SESSIONS
-from ops.checks.postgresql_setup import ANSWERS
 from ops.checks.postgresql_setup import CHECKS as SETUP
 from ops.checks.postgresql_storage import CHECKS as STORAGE
 from ops.checks.postgresql_tables import CHECKS as TABLES

@@ -81,8 +81,7 @@ def obstacle(home: Installation, target: Target, fix: Fix[Any], subject: str) ->
         return _NO_BACKUP
     try:
         with _place(home, target, fix) as place:
-            found: Obstacle | None = fix.may(place, subject)
-            return found
+            return fix.may(place, subject)
     except OpsError as error:
         return Obstacle(error.message, error.hint)
 

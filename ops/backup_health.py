@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -22,12 +23,10 @@ _JOBS: Final = 60
 
 
 def findings_about_backups(
-    home: Installation, target: Target, now: datetime | None = None
+    home: Installation, target: Target, entries: Sequence[CatalogEntry]
 ) -> list[Finding]:
-    """Every check of backups, answered as of `now`."""
-    now = now or datetime.now(UTC)
-    catalog = Catalog(home.folder, target.name)
-    entries = [entry for entry in catalog.entries() if entry.state is not EntryState.FOREIGN]
+    """Every check of backups; `entries` are all of the target's catalog."""
+    now = datetime.now(UTC)
     schedule, unreadable = None, ""
     try:
         schedule = schedule_of(home, target.name)
@@ -37,11 +36,12 @@ def findings_about_backups(
         _schedule(schedule, now) if schedule else None,
         runs=[_run(run) for run in recent_runs(home, target.name, limit=_RUNS)],
         seconds=_seconds_of_backups(home, target),
-        missing=catalog.missing(),
+        missing=Catalog(home.folder, target.name).missing(),
         free_bytes=home.folder.free_bytes(),
         unreadable=unreadable,
     )
-    return backup_findings([_fact(entry) for entry in entries], now, upkeep=upkeep)
+    kept = [_fact(entry) for entry in entries if entry.state is not EntryState.FOREIGN]
+    return backup_findings(kept, now, upkeep=upkeep)
 
 
 def _schedule(schedule: Schedule, now: datetime) -> ScheduleFact:
@@ -74,7 +74,7 @@ def _fact(entry: CatalogEntry) -> BackupFact:
     return BackupFact(
         entry.created_at,
         entry.size_bytes,
-        entry.manifest is not None and failure is None,
+        entry.is_good,
         entry.name,
         failure.problem if failure else "",
         tested.at if tested and tested.passed else None,

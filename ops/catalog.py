@@ -70,6 +70,11 @@ class CatalogEntry:
         return self.checked if self.checked and not self.checked.passed else None
 
     @property
+    def is_good(self) -> bool:
+        """Whether it can be read, and failed no trial."""
+        return self.manifest is not None and self.failure is None
+
+    @property
     def name(self) -> str:
         """The file's name, by which pages and routes ask for it."""
         return self.path.name

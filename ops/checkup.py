@@ -10,8 +10,7 @@ from typing import Any, Final
 from ops.backup_health import findings_about_backups
 from ops.catalog import Catalog
 from ops.checks.base import Finding, HealthReport, Level
-from ops.health import health_of, redis_health_of, report_of
-from ops.health_settings import put_asides, with_asides
+from ops.health import health_of, redis_health_of, report_about, report_of
 from ops.installation import Installation
 from ops.outlook import findings_about_disks, findings_about_messages
 
@@ -59,29 +58,30 @@ class Checkup:
 
 def checkup_of(home: Installation, name: str | None = None) -> Checkup:
     """Look at everything about a target. Raises Refused: there is none of that name."""
-    return Checkup(
-        health_of(home, name),
-        backups_health_of(home, name),
-        outlook_health_of(home, name),
-        redis_health_of(home),
-    )
+    return Checkup(*own_reports_of(home, name), redis_health_of(home))
+
+
+def own_reports_of(
+    home: Installation, name: str | None = None
+) -> tuple[HealthReport, HealthReport, HealthReport]:
+    """The parts of a checkup that are about this target alone: its database, its backups, what
+    is to come. Raises Refused: there is none of that name."""
+    return health_of(home, name), backups_health_of(home, name), outlook_health_of(home, name)
 
 
 def backups_health_of(home: Installation, name: str | None = None) -> HealthReport:
     """What there is to say about the kept archives of a target."""
     target = home.target(name)
-    found = tuple(findings_about_backups(home, target))
-    noted = with_asides(found, put_asides(home.store, target.name))
-    kept = len(Catalog(home.folder, target.name).entries())
-    return report_of("backups", noted, {"backups": kept})
+    entries = Catalog(home.folder, target.name).entries()
+    found = findings_about_backups(home, target, entries)
+    return report_about(home, target.name, "backups", found, {"backups": len(entries)})
 
 
 def outlook_health_of(home: Installation, name: str | None = None) -> HealthReport:
     """When the disks will be full, and whether anybody is told when something breaks."""
     target = home.target(name)
     found = [*findings_about_disks(home, target), *findings_about_messages(home)]
-    noted = with_asides(tuple(found), put_asides(home.store, target.name))
-    return report_of("outlook", noted, {})
+    return report_about(home, target.name, "outlook", found, {})
 
 
 def score_of(findings: Iterable[Finding]) -> int:

@@ -130,8 +130,19 @@ def _remembered(
     home: Installation, name: str, history: History, report: HealthReport
 ) -> HealthReport:
     save_history(home.store, name, history)
-    noted = with_asides(report.findings, put_asides(home.store, name))
-    return report_of(report.backend, noted, report.details)
+    return report_about(home, name, report.backend, report.findings, report.details)
+
+
+def report_about(
+    home: Installation,
+    name: str,
+    backend: str,
+    findings: Iterable[Finding],
+    details: Mapping[str, Any],
+) -> HealthReport:
+    """Put findings about a target together, with the notes on those that were put aside."""
+    noted = with_asides(tuple(findings), put_asides(home.store, name))
+    return report_of(backend, noted, details)
 
 
 def report_of(

@@ -13,12 +13,13 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from ops import jobs
-from ops.catalog import Catalog, EntryState
+from ops.catalog import Catalog
 from ops.checks.base import HealthReport, Level
-from ops.checkup import backups_health_of, outlook_health_of, score_of
+from ops.checkup import own_reports_of, score_of
 from ops.dialects import dialect_of
 from ops.errors import OpsError
-from ops.health import health_of, redis_health_of
+from ops.health import redis_health_of
+from ops.health_settings import REDIS
 from ops.installation import Installation
 from ops.jobs import Job, State
 from ops.target import Target
@@ -74,7 +75,7 @@ class _Figures(Collector):
             _jobs(told, self._home, target)
         redis = redis_health_of(self._home)
         if redis is not None:
-            _levels(told, ":redis", redis)
+            _levels(told, REDIS, redis)
         yield from told.families
 
 
@@ -106,8 +107,7 @@ class _Families:
 
 
 def _health(told: _Families, home: Installation, target: Target) -> None:
-    looks = (health_of, backups_health_of, outlook_health_of)
-    reports = [look(home, target.name) for look in looks]
+    reports = own_reports_of(home, target.name)
     for report in reports:
         _levels(told, target.name, report)
     findings = [finding for report in reports for finding in report.findings]
@@ -122,14 +122,7 @@ def _levels(told: _Families, name: str, report: HealthReport) -> None:
 
 
 def _backups(told: _Families, home: Installation, target: Target) -> None:
-    entries = Catalog(home.folder, target.name).entries()
-    good = [
-        entry
-        for entry in entries
-        if entry.state is not EntryState.FOREIGN
-        and entry.manifest is not None
-        and entry.failure is None
-    ]
+    good = [entry for entry in Catalog(home.folder, target.name).entries() if entry.is_good]
     told.backups.add_metric([target.name], len(good))
     if good:
         newest = max(good, key=lambda entry: entry.created_at)

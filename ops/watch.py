@@ -7,8 +7,6 @@ from ops.health import health_of, redis_health_of
 from ops.installation import Installation
 from ops.notify.alarms import judge
 
-REDIS = "redis"
-
 
 def look(home: Installation) -> None:
     """Look at every target and Redis, which is remembered for the next look; tell what turned
@@ -20,4 +18,4 @@ def look(home: Installation) -> None:
             judge(home, target.name, outlook_health_of(home, target.name).findings)
     redis = redis_health_of(home)
     if redis is not None:
-        judge(home, REDIS, redis.findings)
+        judge(home, redis.backend, redis.findings)

@@ -176,7 +176,8 @@ def live(tmp_path: Path) -> SQLiteDatabase:
 
 
 def _look(home: Installation, id: str) -> Finding:
-    found = findings_about_backups(home, home.target("live"))
+    entries = Catalog(home.folder, "live").entries()
+    found = findings_about_backups(home, home.target("live"), entries)
     return next(finding for finding in found if finding.id == f"backups.{id}")
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
-from ops.checks.base import CannotCheck, Check, Context, Finding, Level, Reading
+from ops.checks.base import Check, Context, Finding, Level, Reading, no_questions
 from ops.checks.words import duration
 
 
@@ -25,13 +24,9 @@ def alert_findings(messages: Standing, watchdog: Standing, now: float) -> list[F
     since the epoch)."""
     asked = [(MESSAGES, messages), *([(WATCHDOG, watchdog)] if watchdog.is_set else [])]
     return [
-        check.answer(Context(_no_questions, {"standing": standing, "now": now}))
+        check.answer(Context(no_questions, {"standing": standing, "now": now}))
         for check, standing in asked
     ]
-
-
-def _no_questions(query: str) -> list[Mapping[str, Any]]:
-    raise CannotCheck("there is no database to ask", detail=query)
 
 
 def _messages(context: Context, check: Check) -> Reading:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 from ops.checks.backups_schedule import CHECKS as SCHEDULE_CHECKS
 from ops.checks.backups_schedule import SizeFact, Upkeep
-from ops.checks.base import CannotCheck, Check, Context, Finding, Level, Reading
+from ops.checks.base import CannotCheck, Check, Context, Finding, Level, Reading, no_questions
 from ops.checks.words import duration, listed, many, size
 
 _CLOCK_SLACK_SECONDS: Final = 3600
@@ -58,7 +58,7 @@ def backup_findings(
     if upkeep is not None:
         asked = [_by_schedule(check, upkeep) for check in asked]
         asked += [*SCHEDULE_CHECKS, _REREAD]
-    context = Context(_no_questions, facts)
+    context = Context(no_questions, facts)
     return [check.answer(context) for check in asked]
 
 
@@ -69,10 +69,6 @@ def _by_schedule(check: Check, upkeep: Upkeep) -> Check:
         return check
     hours = schedule.longest_gap_seconds / 3600
     return replace(check, warning=1.5 * hours, critical=2.5 * hours)
-
-
-def _no_questions(query: str) -> list[Mapping[str, Any]]:
-    raise CannotCheck("there is no database to ask", detail=query)
 
 
 def _age(context: Context, check: Check) -> Reading:

@@ -44,6 +44,11 @@ Ask = Callable[[str], list[Mapping[str, Any]]]
 """Runs one SQL query of a check and returns its rows by column name."""
 
 
+def no_questions(query: str) -> list[Mapping[str, Any]]:
+    """The `Ask` of checks that judge by facts alone."""
+    raise CannotCheck("there is no database to ask", detail=query)
+
+
 @dataclass(frozen=True)
 class Context:
     """What a check may look at. `ask` runs a query within the check's time limit;

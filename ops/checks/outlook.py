@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
-from ops.checks.base import CannotCheck, Check, Context, Finding, Level, Reading
+from ops.checks.base import Check, Context, Finding, Level, Reading, no_questions
 from ops.checks.words import size
 from ops.trends import Course, Points, disk_outlook, outlook_in_words
 
@@ -21,7 +20,7 @@ def outlook_findings(database: Points, backups: Points, now: float) -> list[Find
     is_one = bool(database and backups) and _is_one_disk(database[-1][1], backups[-1][1])
     asked = ((DATABASE_DISK, database), (BACKUPS_DISK, [] if is_one else backups))
     return [
-        check.answer(Context(_no_questions, {"free": free, "now": now}))
+        check.answer(Context(no_questions, {"free": free, "now": now}))
         for check, free in asked
         if free
     ]
@@ -30,10 +29,6 @@ def outlook_findings(database: Points, backups: Points, now: float) -> list[Find
 def _is_one_disk(free: float, other: float) -> bool:
     """Both were measured at nearly the same moment: one disk has the same room both times."""
     return abs(free - other) <= 0.01 * max(free, other)
-
-
-def _no_questions(query: str) -> list[Mapping[str, Any]]:
-    raise CannotCheck("there is no database to ask", detail=query)
 
 
 def _outlook(context: Context, check: Check) -> Reading:

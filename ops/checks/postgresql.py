@@ -17,13 +17,14 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from ops.checks.base import CannotCheck, Check, Context
+from ops.checks.postgresql_access import ANSWERS
 from ops.checks.postgresql_copies import CHECKS as COPIES
 from ops.checks.postgresql_deep import CHECKS as DEEP
 from ops.checks.postgresql_design import CHECKS as DESIGN
 from ops.checks.postgresql_sessions import CHECKS as SESSIONS
-from ops.checks.postgresql_setup import ANSWERS
 from ops.checks.postgresql_setup import CHECKS as SETUP
 from ops.checks.postgresql_storage import CHECKS as STORAGE
+from ops.checks.postgresql_tables import CHECKS as TABLES
 from ops.checks.postgresql_work import CHECKS as WORK
 from ops.checks.words import duration
 from ops.dialects.postgresql.connect import connected
@@ -54,7 +55,7 @@ SELECT quote_ident(current_user) AS role,
 
 CHECKS: Final[tuple[Check, ...]] = (
     *(ANSWERS, *SESSIONS, *STORAGE, *COPIES, *DEEP),
-    *(*SETUP, *WORK, *DESIGN),
+    *(*SETUP, *WORK, *TABLES, *DESIGN),
 )
 
 

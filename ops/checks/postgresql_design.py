@@ -1,23 +1,12 @@
-"""How the tables and indexes of a PostgreSQL database are built, and what is known of them."""
+"""How the tables and indexes of a PostgreSQL database are built; all of it is advice."""
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from ops.checks.base import Check, Context, Level, Reading
-from ops.checks.words import GB, MB, listed, many, size
-
-_OURS: Final = "n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'"
-
-_STALE: Final = f"""
-SELECT name, live, changed, is_new FROM (
-  SELECT format('%I.%I', n.nspname, c.relname) AS name, c.reltuples <= 0 AS is_new,
-         pg_stat_get_live_tuples(c.oid) AS live, pg_stat_get_mod_since_analyze(c.oid) AS changed
-  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-  WHERE c.relkind IN ('r', 'm') AND c.relpersistence <> 't' AND {_OURS}) t
-WHERE live >= {{floor:.0f}} AND (is_new OR 100.0 * changed >= {{percent}} * live)
-ORDER BY live DESC LIMIT 10
-"""
+from ops.checks.postgresql_tables import OURS, block_bytes, names_of
+from ops.checks.words import MB, listed, many, size
 
 _WHOLE_READS: Final = f"""
 SELECT name, whole, by_index, rows FROM (
@@ -25,10 +14,11 @@ SELECT name, whole, by_index, rows FROM (
          (SELECT coalesce(sum(pg_stat_get_numscans(i.indexrelid)), 0)
           FROM pg_index i WHERE i.indrelid = c.oid) AS by_index, c.reltuples::bigint AS rows
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-  WHERE c.relkind = 'r' AND c.reltuples >= {{floor:.0f}} AND {_OURS}) t
+  WHERE c.relkind = 'r' AND c.reltuples >= {{floor:.0f}} AND {OURS}) t
 WHERE whole >= {{scans}} AND 100.0 * whole / (whole + by_index) >= {{percent}}
 ORDER BY whole * rows DESC LIMIT 10
 """
+
 _FEW_SCANS: Final = 100
 
 _UNUSED: Final = f"""
@@ -41,7 +31,7 @@ SELECT format('%I.%I', n.nspname, c.relname) AS name, c.bytes,
          / 86400 AS days
 FROM large c JOIN pg_index i ON i.indexrelid = c.oid JOIN pg_namespace n ON n.oid = c.relnamespace
 CROSS JOIN (SELECT stats_reset FROM pg_stat_database WHERE datname = current_database()) d
-WHERE {_OURS} AND NOT i.indisunique AND NOT i.indisreplident
+WHERE {OURS} AND NOT i.indisunique AND NOT i.indisreplident
   AND pg_stat_get_numscans(c.oid) = 0
   AND NOT EXISTS (SELECT 1 FROM pg_constraint k WHERE k.conindid = c.oid)
 ORDER BY 2 DESC LIMIT 10
@@ -57,7 +47,7 @@ FROM (SELECT i.indexrelid, i.indrelid, row_number() OVER (
       ) AS place, i.indisunique
       FROM pg_index i WHERE i.indrelid >= 16384) i
 JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE place > 1 AND NOT indisunique AND {_OURS} ORDER BY c.relpages DESC LIMIT 10
+WHERE place > 1 AND NOT indisunique AND {OURS} ORDER BY c.relpages DESC LIMIT 10
 """
 
 _LINKS: Final = f"""
@@ -67,7 +57,7 @@ SELECT k.conrelid::regclass::text AS child, k.confrelid::regclass::text AS paren
         JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = o.number) AS fields
 FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid
 JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE k.contype = 'f' AND c.reltuples >= {{floor:.0f}} AND {_OURS}
+WHERE k.contype = 'f' AND c.reltuples >= {{floor:.0f}} AND {OURS}
   AND NOT EXISTS (SELECT 1 FROM pg_index i
                   WHERE i.indrelid = k.conrelid AND i.indisvalid AND i.indpred IS NULL
                     AND (string_to_array(i.indkey::text, ' ')::int2[])[1:cardinality(k.conkey)]
@@ -78,7 +68,7 @@ ORDER BY c.reltuples DESC LIMIT 10
 _KEYLESS: Final = f"""
 SELECT format('%I.%I', n.nspname, c.relname) AS name, count(*) OVER () AS total
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence <> 't' AND {_OURS}
+WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence <> 't' AND {OURS}
   AND NOT EXISTS (SELECT 1 FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary)
 ORDER BY c.reltuples DESC LIMIT 10
 """
@@ -86,15 +76,7 @@ ORDER BY c.reltuples DESC LIMIT 10
 _UNPROVEN: Final = f"""
 SELECT k.conrelid::regclass::text AS owner, quote_ident(k.conname) AS name
 FROM pg_constraint k JOIN pg_namespace n ON n.oid = k.connamespace
-WHERE NOT k.convalidated AND k.conrelid <> 0 AND {_OURS} ORDER BY 1, 2 LIMIT 10
-"""
-
-_SWITCHED_OFF: Final = f"""
-SELECT t.tgrelid::regclass::text AS owner, quote_ident(t.tgname) AS name,
-       bool_or(t.tgisinternal) OVER () AS has_links
-FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
-JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE t.tgenabled = 'D' AND {_OURS} ORDER BY t.tgisinternal, 1, 2 LIMIT 10
+WHERE NOT k.convalidated AND k.conrelid <> 0 AND {OURS} ORDER BY 1, 2 LIMIT 10
 """
 
 _EXTENSIONS: Final = """
@@ -102,52 +84,6 @@ SELECT e.extname AS name, e.extversion AS installed, a.default_version AS availa
 FROM pg_extension e JOIN pg_available_extensions() a ON a.name = e.extname
 WHERE e.extversion <> a.default_version ORDER BY 1
 """
-
-_UNLOGGED: Final = f"""
-SELECT format('%I.%I', n.nspname, c.relname) AS name
-FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relpersistence = 'u' AND c.relkind = 'r' AND {_OURS} ORDER BY c.relpages DESC LIMIT 10
-"""
-
-_BLOAT: Final = f"""
-SELECT name, bytes, bytes - least(bytes, needed) AS spare FROM (
-  SELECT format('%I.%I', n.nspname, c.relname) AS name, c.relpages::float * {{block}} AS bytes,
-         c.reltuples * (28 + coalesce((SELECT sum((1 - s.null_frac) * s.avg_width) FROM pg_stats s
-                                       WHERE s.schemaname = n.nspname AND s.tablename = c.relname
-                                         AND NOT s.inherited), 0)) * {{block}} / ({{block}} - 24)
-           AS needed,
-         EXISTS (SELECT 1 FROM pg_stats s
-                 WHERE s.schemaname = n.nspname AND s.tablename = c.relname) AS is_known
-  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-  WHERE c.relkind IN ('r', 'm') AND c.reltuples > 0 AND {_OURS}
-    AND c.relpages::bigint * {{block}} >= {{floor:.0f}}) t
-WHERE is_known ORDER BY spare DESC LIMIT 10
-"""
-"""Rows times their width, with 28 bytes for each row's head and 24 for each page's."""
-
-
-def _block(context: Context) -> int:
-    return int(context.ask("SELECT current_setting('block_size')::int AS bytes")[0]["bytes"])
-
-
-def _names(rows: list[Any], key: str = "name") -> tuple[str, ...]:
-    return tuple(str(row[key]) for row in rows)
-
-
-def _statistics(context: Context, check: Check) -> Reading:
-    query = _STALE.format(floor=check.quiet_below, percent=check.warning)
-    rows = context.ask(query)
-    if not rows:
-        return Reading(Level.GOOD, {}, 0)
-    worst = max(100 * row["changed"] / max(1, row["live"]) for row in rows)
-    detail = "\n".join(
-        f"{row['name']}: {row['changed']:,} of {row['live']:,} changed"
-        + (", never looked at" if row["is_new"] else "")
-        for row in rows
-    )
-    names = _names(rows)
-    words = {"tables": listed(names), "first": names[0]}
-    return Reading(Level.SOON, words, worst, detail, subjects=names)
 
 
 def _whole_reads(context: Context, check: Check) -> Reading:
@@ -157,7 +93,7 @@ def _whole_reads(context: Context, check: Check) -> Reading:
     rows = context.ask(query)
     if not rows:
         return Reading(Level.GOOD, {}, 0)
-    names = _names(rows)
+    names = names_of(rows)
     percent = 100 * rows[0]["whole"] / (rows[0]["whole"] + float(rows[0]["by_index"]))
     detail = "\n".join(
         f"{row['name']}: {row['whole']:,} times whole, {row['by_index']:,} by an index, "
@@ -168,11 +104,11 @@ def _whole_reads(context: Context, check: Check) -> Reading:
 
 
 def _unused(context: Context, check: Check) -> Reading:
-    rows = context.ask(_UNUSED.format(block=_block(context), floor=check.quiet_below))
+    rows = context.ask(_UNUSED.format(block=block_bytes(context), floor=check.quiet_below))
     days = float(rows[0]["days"] or 0) if rows else 0.0
     if not rows or check.judge(days) is Level.GOOD:
         return Reading(Level.GOOD, {}, days)
-    names = _names(rows)
+    names = names_of(rows)
     words = {
         "indexes": listed(names),
         "was": "was" if len(names) == 1 else "were",
@@ -187,7 +123,7 @@ def _same(context: Context, check: Check) -> Reading:
     rows = context.ask(_SAME)
     if not rows:
         return Reading(Level.GOOD, {}, 0)
-    names = _names(rows)
+    names = names_of(rows)
     words = {
         "indexes": listed(names),
         "does": "does" if len(names) == 1 else "do",
@@ -214,7 +150,7 @@ def _keyless(context: Context, check: Check) -> Reading:
     if not rows:
         return Reading(Level.GOOD, {}, 0)
     total = rows[0]["total"]
-    names = _names(rows)
+    names = names_of(rows)
     words = {"tables": listed(names), "have": "has" if total == 1 else "have"}
     return Reading(Level.INFO, words, total, "\n".join(names))
 
@@ -234,25 +170,11 @@ def _unproven(context: Context, check: Check) -> Reading:
     return Reading(Level.INFO, words, len(rows), detail)
 
 
-def _switched_off(context: Context, check: Check) -> Reading:
-    rows = context.ask(_SWITCHED_OFF)
-    if not rows:
-        return Reading(Level.GOOD, {}, 0)
-    words = {
-        "rules": many(len(rows), "automatic rule"),
-        "is": "is" if len(rows) == 1 else "are",
-        "owner": rows[0]["owner"],
-        "which": "ALL" if rows[0]["has_links"] else rows[0]["name"],
-    }
-    detail = "\n".join(f"{row['name']} of {row['owner']}" for row in rows)
-    return Reading(check.judge(len(rows)), words, len(rows), detail)
-
-
 def _extensions(context: Context, check: Check) -> Reading:
     rows = context.ask(_EXTENSIONS)
     if not rows:
         return Reading(Level.GOOD, {}, 0)
-    names = _names(rows)
+    names = names_of(rows)
     words = {
         "names": listed(names),
         "is": "is" if len(names) == 1 else "are",
@@ -262,91 +184,7 @@ def _extensions(context: Context, check: Check) -> Reading:
     return Reading(Level.INFO, words, len(rows), detail, subjects=names)
 
 
-def _unlogged(context: Context, check: Check) -> Reading:
-    rows = context.ask(_UNLOGGED)
-    if not rows:
-        return Reading(Level.GOOD, {}, 0)
-    names = _names(rows)
-    words = {"tables": listed(names), "first": names[0], "is": "is" if len(names) == 1 else "are"}
-    return Reading(check.judge(len(rows)), words, len(rows), "\n".join(names))
-
-
-def _bloat(context: Context, check: Check) -> Reading:
-    rows = context.ask(_BLOAT.format(block=_block(context), floor=check.quiet_below))
-    spare = [row for row in rows if row["spare"] >= check.quiet_below]
-    if not spare:
-        return Reading(Level.GOOD, {}, 0)
-    worst = spare[0]
-    percent = 100 * worst["spare"] / worst["bytes"]
-    words = {
-        "table": worst["name"],
-        "spare": size(worst["spare"]),
-        "percent": f"{percent:.0f}",
-    }
-    detail = "\n".join(f"{r['name']}: {r['spare']:,.0f} of {r['bytes']:,.0f} bytes" for r in spare)
-    return Reading(check.judge(percent), words, percent, f"estimate\n{detail}")
-
-
 CHECKS: Final = (
-    Check(
-        id="postgresql.statistics",
-        title="Notes for fast searching",
-        measure=_statistics,
-        finding="The server's notes about {tables} are out of date.",
-        why="Without good notes it may choose a slow way to search. Right after a restore or a "
-        "large import this is normal.",
-        fix="Run: ANALYZE {first}; (nobody has to wait for it)",
-        good="The server knows its tables well enough to search them fast.",
-        unit="% changed since the last notes",
-        warning=20,
-        floor="10,000 rows",
-        quiet_below=10_000,
-        source="own; the server renews them at 10 % by itself",
-        remedy=("postgresql.analyze",),
-        opens_after=3,
-    ),
-    Check(
-        id="postgresql.bloat",
-        title="Room that is not given back",
-        measure=_bloat,
-        finding="About {spare} ({percent} %) of table {table} is empty room, by an estimate.",
-        why="New records will use it, but until then reading is slower and the disk fuller.",
-        fix="Nothing is urgent. If the table has shrunk for good, whoever runs the server can "
-        "rewrite it in a pause of the app (VACUUM FULL, or pg_repack).",
-        good="No large table holds much empty room.",
-        unit="% of the table",
-        warning=40,
-        floor="1 GB of empty room",
-        quiet_below=GB,
-        source="check_postgres 1 GB; 40 % own; never urgent, because harmless",
-        remedy=(),
-    ),
-    Check(
-        id="postgresql.trigger_off",
-        title="Automatic rules that are off",
-        measure=_switched_off,
-        finding="{rules} of the app {is} switched off (table {owner}).",
-        why="What the app relies on to happen by itself does not happen. An import that was "
-        "broken off may have left it so.",
-        fix="Ask whoever makes the app. It can be switched on with: "
-        "ALTER TABLE {owner} ENABLE TRIGGER {which};",
-        good="All automatic rules of the app are switched on.",
-        unit="rules",
-        warning=1,
-        source="check_postgres 1",
-    ),
-    Check(
-        id="postgresql.unlogged",
-        title="Tables that a crash empties",
-        measure=_unlogged,
-        finding="{tables} {is} kept in a way that a crash of the server empties.",
-        why="That is faster, and right for what can be made anew; for anything else it is a loss.",
-        fix="Ask whoever makes the app. If the data matters: ALTER TABLE {first} SET LOGGED;",
-        good="No table is emptied by a crash.",
-        unit="tables",
-        warning=1,
-        source="PostgreSQL's manual on UNLOGGED",
-    ),
     Check(
         id="postgresql.links_without_index",
         title="Fast links",

@@ -14,6 +14,7 @@ from ops.checks.base import CannotCheck, Check, Context
 from ops.checks.purpose import Purpose
 from ops.checks.redis_info import CHECKS as INFO
 from ops.checks.redis_info import count_keys
+from ops.checks.redis_safety import CHECKS as SAFETY
 from ops.checks.redis_use import CHECKS as USE
 from ops.errors import Busy, OpsError, SettingsError, Unavailable
 from ops.target import redact
@@ -25,13 +26,13 @@ _SECONDS: Final = 2
 _SLOWLOG_READ: Final = 128
 _KEYS_SAMPLED: Final = 200
 
-CHECKS: Final[tuple[Check, ...]] = (*INFO, *USE)
+CHECKS: Final[tuple[Check, ...]] = (*INFO, *SAFETY, *USE)
 
 
 @contextmanager
-def open_context(url: str, purpose: Purpose | None = None) -> Iterator[Context]:
-    """Ask one INFO of the Redis at `url`; every check looks at that answer. `purpose` is what
-    it is for.
+def connected(url: str, *, seconds: float, **options: Any) -> Iterator[Redis]:
+    """A connection to the Redis at `url` that waits so long for an answer; `options` are the
+    driver's.
 
     Raises:
         Unavailable: no answer, or not let in.
@@ -39,29 +40,38 @@ def open_context(url: str, purpose: Purpose | None = None) -> Iterator[Context]:
         SettingsError: `url` is not the address of a Redis.
     """
     from redis import Redis
-    from redis.backoff import NoBackoff
     from redis.exceptions import RedisError
-    from redis.retry import Retry
 
     try:
         client = Redis.from_url(
             url,
-            socket_timeout=_SECONDS,
-            socket_connect_timeout=_SECONDS,
+            socket_timeout=seconds,
+            socket_connect_timeout=seconds,
             decode_responses=True,
             encoding_errors="replace",  # names of keys are bytes
-            retry=Retry(NoBackoff(), 0),
+            **options,
         )
-    except ValueError as cause:
+    except ValueError:  # its words tell a part of the address
         raise SettingsError(
             "REDIS_URL is not the address of a Redis.",
             "Write it like redis://:password@host:6379/0",
-        ) from cause
+        ) from None
     try:
         with client:
-            facts = _look(client)
+            yield client
     except (RedisError, OSError) as cause:
         raise _in_words(cause) from cause
+
+
+@contextmanager
+def open_context(url: str, purpose: Purpose | None = None) -> Iterator[Context]:
+    """Ask one INFO of the Redis at `url`; every check looks at that answer. `purpose` is what
+    it is for. Raises what `connected` does."""
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
+
+    with connected(url, seconds=_SECONDS, retry=Retry(NoBackoff(), 0)) as client:
+        facts = _look(client)
     facts["purpose"] = purpose
     yield Context(_no_questions, facts, str(facts["info"].get("redis_version", "")))
 

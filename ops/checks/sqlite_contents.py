@@ -6,6 +6,7 @@ A check that would read the whole file is asked of small files only.
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from typing import Any, Final
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -68,6 +69,16 @@ def value(context: Context, pragma: str) -> Any:
     return next(iter(context.ask(f"PRAGMA {pragma}")[0].values()))
 
 
+def problems_told(ask: Callable[[], list[str]]) -> list[str]:
+    """What SQLite says of the file's soundness; of one too damaged to be read on, that it is."""
+    try:
+        return ask()
+    except CannotCheck as cannot:
+        if "malformed" not in cannot.detail:
+            raise
+        return [cannot.detail]
+
+
 def _opens(context: Context, check: Check) -> Reading:
     things = context.ask("SELECT count(*) AS things FROM sqlite_schema")[0]["things"]
     return Reading(Level.GOOD, {}, things, f"{context.facts['path']}: {things} tables and indexes")
@@ -76,12 +87,7 @@ def _opens(context: Context, check: Check) -> Reading:
 def _structure(context: Context, check: Check) -> Reading:
     if not may_read_all(context):
         return left_out(context)
-    try:
-        said = context.facts["structure"]()
-    except CannotCheck as cannot:
-        if "malformed" not in cannot.detail:
-            raise
-        said = [cannot.detail]
+    said = problems_told(context.facts["structure"])
     if said == ["ok"]:
         return Reading(Level.GOOD, {}, 0, "PRAGMA quick_check: ok")
     return Reading(Level.NOW, {}, len(said), "\n".join(said))

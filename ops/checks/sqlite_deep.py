@@ -9,7 +9,7 @@ from contextlib import closing
 from typing import Final
 
 from ops.checks.base import CannotCheck, Check, Context, Level, Reading
-from ops.checks.sqlite_contents import left_out, may_read_all
+from ops.checks.sqlite_contents import left_out, may_read_all, problems_told
 from ops.checks.words import MB, listed, many, size
 from ops.dialects.sqlite.wary import quoted
 
@@ -40,12 +40,7 @@ WHERE type = 'table' AND sql LIKE 'create virtual table%' AND sql LIKE '%using%f
 def _integrity(context: Context, check: Check) -> Reading:
     if not may_read_all(context, 8 * MB):
         return left_out(context)
-    try:
-        said = [str(next(iter(row.values()))) for row in context.ask("PRAGMA integrity_check(100)")]
-    except CannotCheck as cannot:
-        if "malformed" not in cannot.detail:
-            raise
-        said = [cannot.detail]
+    said = problems_told(lambda: _faults(context))
     if said == ["ok"]:
         return Reading(Level.GOOD, {}, 0, "PRAGMA integrity_check: ok")
     in_indexes = [_INDEX_FAULT.fullmatch(line) for line in said]
@@ -64,6 +59,11 @@ def _integrity(context: Context, check: Check) -> Reading:
         subjects=tuple(indexes),
         remedy=("sqlite.reindex",),
     )
+
+
+def _faults(context: Context) -> list[str]:
+    rows = context.ask("PRAGMA integrity_check(100)")
+    return [str(next(iter(row.values()))) for row in rows]
 
 
 def _broken_links(context: Context, check: Check) -> Reading:

@@ -8,14 +8,11 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from redis import Redis
-from redis.exceptions import RedisError
-
 from ops.catalog import Catalog
 from ops.checks import redis as redis_checks
 from ops.checks.base import Context, Finding, Level
 from ops.dialects import dialect_of
-from ops.errors import Cancelled, OpsError, Refused, SettingsError, Unavailable
+from ops.errors import Cancelled, OpsError, Refused
 from ops.fixes import postgresql, redis, sqlite
 from ops.fixes.base import Fix, Obstacle
 from ops.health import chosen
@@ -25,13 +22,17 @@ from ops.installation import Installation
 from ops.locks import target_lock
 from ops.progress import Progress
 from ops.recovery import settle_target
-from ops.target import Target, redact
+from ops.target import Target
 
 _ALL: Final[tuple[Fix[Any], ...]] = (*sqlite.FIXES, *postgresql.FIXES, *redis.FIXES)
 FIXES: Final = {fix.id: fix for fix in _ALL}
 
 _REDIS: Final = "redis"
 _FRESH_BACKUP: Final = timedelta(days=1)
+_NO_BACKUP: Final = Obstacle(
+    "There is no backup of the last day, and this rewrites the database.",
+    "Press “Back up now” on the Overview page first.",
+)
 _REDIS_SECONDS: Final = 5
 
 
@@ -77,14 +78,10 @@ def goes_beside(kind: str, params: Mapping[str, Any]) -> bool:
 def obstacle(home: Installation, target: Target, fix: Fix[Any], subject: str) -> Obstacle | None:
     """What is in the way of a fix at this moment; None where it may be done."""
     if fix.wants_backup and not _has_fresh_backup(home, target):
-        return Obstacle(
-            "There is no backup of the last day, and this rewrites the database.",
-            "Press “Back up now” on the Overview page first.",
-        )
+        return _NO_BACKUP
     try:
         with _place(home, target, fix) as place:
-            found: Obstacle | None = fix.may(place, subject)
-            return found
+            return fix.may(place, subject)
     except OpsError as error:
         return Obstacle(error.message, error.hint)
 
@@ -115,10 +112,7 @@ def do_fix(
     if bool(fix.subject) != bool(subjects):
         raise Refused(f"“{fix.title}” needs to be told which {fix.subject or 'database'}.")
     if fix.wants_backup and not _has_fresh_backup(home, target):
-        raise Refused(
-            "There is no backup of the last day, and this rewrites the database.",
-            "Press “Back up now” on the Overview page first.",
-        )
+        raise Refused(_NO_BACKUP.reason, _NO_BACKUP.hint)
     turn: AbstractContextManager[None] = nullcontext() if fix.beside_work else _turn(home, target)
     with turn, _place(home, target, fix) as place:
         told = _do_all(fix, place, tuple(subjects) or ("",), progress)
@@ -164,24 +158,14 @@ def _place(home: Installation, target: Target, fix: Fix[Any]) -> Iterator[Any]:
             raise Refused(f"“{fix.title}” is not for this kind of database.")
         yield target.engine
         return
+    with redis_checks.connected(_redis_url(home), seconds=_REDIS_SECONDS) as client:
+        yield client
+
+
+def _redis_url(home: Installation) -> str:
     if home.settings.redis_url is None:
         raise Refused("No Redis is set.", "Set REDIS_URL and start the console again.")
-    url = home.settings.redis_url.get_secret_value()
-    seconds = {"socket_timeout": _REDIS_SECONDS, "socket_connect_timeout": _REDIS_SECONDS}
-    try:
-        client = Redis.from_url(url, **seconds)
-    except ValueError:  # its words tell a part of the address
-        raise SettingsError(
-            "REDIS_URL is not the address of a Redis.",
-            "Write it like redis://:password@host:6379/0",
-        ) from None
-    try:
-        with client:
-            yield client
-    except RedisError as cause:
-        raise Unavailable(
-            "Redis does not answer.", "Check that it runs, and REDIS_URL.", redact(str(cause))
-        ) from cause
+    return home.settings.redis_url.get_secret_value()
 
 
 def _look_again(home: Installation, target: Target, fix: Fix[Any], check: str) -> Finding | None:
@@ -204,16 +188,11 @@ def _opened(
     home: Installation, target: Target, fix: Fix[Any], *, deep: bool
 ) -> AbstractContextManager[Context]:
     if fix.backend == _REDIS:
-        assert home.settings.redis_url is not None
-        url = home.settings.redis_url.get_secret_value()
-        return redis_checks.open_context(url, purpose_of(home.store))
+        return redis_checks.open_context(_redis_url(home), purpose_of(home.store))
     return dialect_of(target.engine).health_context(target.engine, deep=deep)
 
 
 def _has_fresh_backup(home: Installation, target: Target) -> bool:
     oldest = datetime.now(UTC) - _FRESH_BACKUP
     entries = Catalog(home.folder, target.name).entries()
-    return any(
-        entry.manifest is not None and entry.failure is None and entry.created_at >= oldest
-        for entry in entries
-    )
+    return any(entry.is_good and entry.created_at >= oldest for entry in entries)

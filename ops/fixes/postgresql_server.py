@@ -58,20 +58,23 @@ def _freeze(engine: Engine, _subject: str, progress: Progress) -> str:
     return "Clean-up has gone through all tables of this database that were not in use."
 
 
-_REINDEX_DATABASE: Final = ("REINDEX DATABASE CONCURRENTLY {name}",)
-_REFRESH: Final = "ALTER DATABASE {name} REFRESH COLLATION VERSION"
+def _sorting_statements(engine: Engine) -> tuple[str, ...]:
+    name = _database(engine)["name"]
+    return (
+        f"REINDEX DATABASE CONCURRENTLY {name}",
+        f"ALTER DATABASE {name} REFRESH COLLATION VERSION",
+    )
 
 
 def _sorting_command(engine: Engine, _subject: str) -> str:
-    name = _database(engine)["name"]
-    return "\n".join(f"{line.format(name=name)};" for line in (*_REINDEX_DATABASE, _REFRESH))
+    return "\n".join(f"{statement};" for statement in _sorting_statements(engine))
 
 
 def _renew_sorting(engine: Engine, _subject: str, progress: Progress) -> str:
-    name = _database(engine)["name"]
+    statements = _sorting_statements(engine)
     with working(engine) as connection:
-        for line in (*_REINDEX_DATABASE, _REFRESH):
-            run_long(connection, line.format(name=name), progress, "Building all indexes anew")
+        for statement in statements:
+            run_long(connection, statement, progress, "Building all indexes anew")
     return "All indexes follow the sorting rules of the operating system again."
 
 

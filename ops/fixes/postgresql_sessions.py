@@ -61,7 +61,19 @@ def _session(connection: Connection, subject: str) -> Mapping[str, Any]:
 
 def _may(engine: Engine, subject: str) -> Obstacle | None:
     with connected(engine) as connection:
+        return _obstacle(_session(connection, subject))
+
+
+def _may_cancel(engine: Engine, subject: str) -> Obstacle | None:
+    with connected(engine) as connection:
         found = _session(connection, subject)
+    obstacle = _obstacle(found)
+    if obstacle is None and found["state"].startswith("idle"):
+        return Obstacle("This session is not working on anything at the moment.", "Look again.")
+    return obstacle
+
+
+def _obstacle(found: Mapping[str, Any]) -> Obstacle | None:
     if found["is_ours"]:
         return Obstacle(
             "This is the console's own work.",
@@ -79,16 +91,6 @@ def _may(engine: Engine, subject: str) -> Obstacle | None:
         "The console's database user may not reach into sessions of others.",
         f"As the server's administrator, run: GRANT pg_signal_backend TO {found['me']};",
     )
-
-
-def _may_cancel(engine: Engine, subject: str) -> Obstacle | None:
-    obstacle = _may(engine, subject)
-    if obstacle is not None:
-        return obstacle
-    with connected(engine) as connection:
-        if _session(connection, subject)["state"].startswith("idle"):
-            return Obstacle("This session is not working on anything at the moment.", "Look again.")
-    return None
 
 
 def _command(function: str) -> Callable[[Engine, str], str]:

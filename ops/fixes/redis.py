@@ -1,19 +1,22 @@
-"""Fixes for a Redis. What is allowed is asked of Redis itself (ACL DRYRUN) just before."""
+"""Fixes for a Redis. What is allowed is asked of Redis itself (ACL DRYRUN) just before.
+
+The driver is loaded when it is needed: whoever only asks for the list of fixes does without.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, Final
-
-from redis import Redis
-from redis.exceptions import NoPermissionError, ResponseError
+from typing import TYPE_CHECKING, Any, Final
 
 from ops.checks.words import size
 from ops.errors import OpsError, Refused
 from ops.fixes.base import Fix, Kind, Obstacle
 from ops.progress import Progress
 from ops.target import redact
+
+if TYPE_CHECKING:
+    from redis import Redis
 
 _SAVE_SECONDS: Final = 3600
 _BETWEEN_LOOKS_SECONDS: Final = 0.1
@@ -47,12 +50,14 @@ def _not_allowed(client: Redis, commands: list[str]) -> Obstacle:
 def _is_allowed(client: Redis, command: str) -> bool:
     """ACL DRYRUN is there since 7.0, and is itself a right; where it cannot be asked, the
     command's own answer tells."""
+    from redis.exceptions import ResponseError
+
     arguments = [*command.split("|"), *(("x", "y") if command == "CONFIG|SET" else ())]
     try:
         answer: Any = _ask(client, "ACL", "DRYRUN", _user(client), *arguments)
     except ResponseError:
         return True
-    return answer in (True, "OK", b"OK")
+    return answer in (True, "OK")
 
 
 def _ask(client: Redis, *command: str) -> Any:
@@ -60,11 +65,12 @@ def _ask(client: Redis, *command: str) -> Any:
 
 
 def _user(client: Redis) -> str:
+    from redis.exceptions import ResponseError
+
     try:
-        who: Any = client.acl_whoami()
+        return str(client.acl_whoami())
     except ResponseError:
         return str(client.connection_pool.connection_kwargs.get("username") or "default")
-    return who.decode(errors="replace") if isinstance(who, bytes) else str(who)
 
 
 def _command(text: str) -> Callable[[Redis, str], str]:
@@ -131,6 +137,8 @@ def _append(client: Redis, _subject: str, progress: Progress) -> str:
 
 def _written_down(client: Redis) -> str:
     """Have the setting survive a restart, where Redis has a settings file that it may write."""
+    from redis.exceptions import ResponseError
+
     try:
         client.config_rewrite()
     except ResponseError:
@@ -142,6 +150,8 @@ def _written_down(client: Redis) -> str:
 
 
 def _call(client: Redis, *command: str) -> None:
+    from redis.exceptions import NoPermissionError, ResponseError
+
     try:
         _ask(client, *command)
     except NoPermissionError as cause:

@@ -14,7 +14,7 @@ from ops.dialects import dialect_of
 from ops.installation import Installation
 
 PARTS: Final = {"backups": "Backups", "outlook": "Outlook", "redis": "Redis"}
-URGENCY_WORDS: Final = {
+_URGENCY_WORDS: Final = {
     Level.NOW: "Act now",
     Level.SOON: "Look at this soon",
     Level.UNKNOWN: "Could not check",
@@ -109,6 +109,11 @@ def rendered(report: Report, format: Format) -> bytes:
     from ops.report.pdf import as_pdf
 
     return as_pdf(report)
+
+
+def urgency_of(finding: Finding) -> str:
+    """How urgent a finding is, in words."""
+    return _URGENCY_WORDS[finding.level] if finding.looked_at else "Not looked at"
 
 
 def lines_of(finding: Finding) -> list[tuple[str, str]]:

@@ -7,7 +7,7 @@ from string import Template
 from typing import Final
 
 from ops.checks.base import Finding
-from ops.report import URGENCY_WORDS, Report, lines_of
+from ops.report import Report, lines_of, urgency_of
 
 _PAGE: Final = Template("""<!doctype html>
 <html lang="en">
@@ -65,7 +65,6 @@ def as_html(report: Report) -> str:
 
 
 def _article(part: str, finding: Finding) -> str:
-    word = URGENCY_WORDS[finding.level] if finding.looked_at else "Not looked at"
     told = "".join(
         f"<p><b>{escape(name)}:</b> {escape(text)}</p>\n" for name, text in lines_of(finding)
     )
@@ -77,6 +76,6 @@ def _article(part: str, finding: Finding) -> str:
     )
     return (
         f'<article class="{finding.level.value}">\n'
-        f'<p><b class="level">{word}</b> · {part} · {escape(finding.title)}</p>\n'
+        f'<p><b class="level">{urgency_of(finding)}</b> · {part} · {escape(finding.title)}</p>\n'
         f"<h3>{escape(finding.sentence)}</h3>\n{told}{technical}</article>"
     )

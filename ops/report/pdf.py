@@ -8,7 +8,7 @@ from typing import Final
 from fpdf import FPDF
 
 from ops.checks.base import Level
-from ops.report import URGENCY_WORDS, Report, lines_of
+from ops.report import Report, lines_of, urgency_of
 
 _FONTS: Final = (
     Path("/usr/share/fonts/truetype/dejavu"),
@@ -36,9 +36,8 @@ def as_pdf(report: Report) -> bytes:
     if report.findings:
         page.heading("What needs somebody")
     for part, finding in report.findings:
-        word = URGENCY_WORDS[finding.level] if finding.looked_at else "Not looked at"
         page.paragraph(
-            f"{word} · {part} · {finding.title}",
+            f"{urgency_of(finding)} · {part} · {finding.title}",
             bold=True,
             colour=_COLOURS.get(finding.level, _SOFT),
         )

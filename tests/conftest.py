@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser
+from sqlalchemy import make_url
 
 from ops import DataFolder
 from ops.installation import Installation
 from ops.settings import environment_names
 from tests import figures
-from tests.databases import KINDS, LiveDatabase
+from tests.databases import KINDS, LiveDatabase, SQLiteDatabase
 from tests.services.chromium import running_chromium
 from tests.services.postgres import RealPostgres
 from tests.services.redis import RealRedis
@@ -89,6 +90,22 @@ def store_url(pg16: RealPostgres) -> Iterator[str]:
 
 
 @pytest.fixture
+def db(pg_database: str) -> str:
+    """The name of a new, empty database."""
+    return str(make_url(pg_database).database)
+
+
+@pytest.fixture
+def plain_role(pg: RealPostgres, db: str) -> Iterator[str]:
+    """A role that may log in, and nothing else."""
+    role = f"plain_{secrets.token_hex(4)}"
+    pg.query(f"CREATE ROLE {role} LOGIN PASSWORD 'open sesame'")
+    yield role
+    pg.query(f"DROP OWNED BY {role}", db=db)
+    pg.query(f"DROP ROLE {role}")
+
+
+@pytest.fixture
 def folder(tmp_path: Path) -> DataFolder:
     """A data folder of its own."""
     return DataFolder(tmp_path / "data")
@@ -103,6 +120,15 @@ def live(request: pytest.FixtureRequest) -> Iterator[LiveDatabase]:
     database.fill()
     yield database
     database.close()
+
+
+@pytest.fixture(params=["wal", "delete"])
+def file(request: pytest.FixtureRequest, tmp_path: Path) -> SQLiteDatabase:
+    """A filled SQLite database in each journal mode."""
+    (tmp_path / "database").mkdir()
+    database = SQLiteDatabase(tmp_path / "database", request.param)
+    database.fill()
+    return database
 
 
 @pytest.fixture

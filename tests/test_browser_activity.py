@@ -8,12 +8,9 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from console.accounts import SESSION_COOKIE
 from tests.services.console import PASSWORD, RunningConsole, running_console
 from tests.services.listeners import Listener, web_listener
-
-# The first drawing of a page takes 5 to 12 seconds on two cores.
-SLOW = 60_000
+from tests.services.pages import SLOW, page_of
 
 
 @pytest.fixture(scope="module")
@@ -34,13 +31,10 @@ def console(tmp_path_factory: pytest.TempPathFactory, hook: Listener) -> Iterato
 @pytest.fixture
 def page(browser: Browser, console: RunningConsole) -> Iterator[Page]:
     """A page of somebody who signed in by the form."""
+    context = browser.new_context(accept_downloads=True)
     with console.stranger() as client:
         client.post("/login", data={"password": PASSWORD})
-        token = client.cookies[SESSION_COOKIE]
-    context = browser.new_context(accept_downloads=True)
-    context.add_cookies([{"name": SESSION_COOKIE, "value": token, "url": console.address}])
-    fresh = context.new_page()
-    fresh.set_default_timeout(SLOW)
+        fresh = page_of(client, context)
     yield fresh
     context.close()
 

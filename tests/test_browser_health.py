@@ -13,12 +13,9 @@ import psycopg2
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from console.accounts import SESSION_COOKIE
 from tests.services.console import PASSWORD, RunningConsole, running_console
+from tests.services.pages import SLOW, page_of
 from tests.services.postgres import RealPostgres
-
-# The first drawing of a page takes 5 to 12 seconds on two cores.
-SLOW = 60_000
 
 
 def _database(path: Path) -> None:
@@ -46,11 +43,7 @@ def console(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterato
 def _open(browser: Browser, console: RunningConsole, view: str) -> Page:
     """A page of somebody who is signed in."""
     with console.signed_in() as client:
-        token = client.cookies[SESSION_COOKIE]
-    context = browser.new_context(accept_downloads=True)
-    context.add_cookies([{"name": SESSION_COOKIE, "value": token, "url": console.address}])
-    page = context.new_page()
-    page.set_default_timeout(SLOW)
+        page = page_of(client, browser.new_context(accept_downloads=True))
     page.goto(f"{console.address}/{view}")
     return page
 

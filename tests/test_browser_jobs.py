@@ -15,12 +15,11 @@ from playwright.sync_api import Browser, Page, expect
 from playwright.sync_api import Error as PlaywrightError
 from sqlalchemy.engine import make_url
 
-from console.accounts import SESSION_COOKIE
 from tests.figures import in_soak, recorded
 from tests.services.console import RunningConsole, running_console
+from tests.services.pages import SLOW, page_of
 from tests.services.postgres import RealPostgres
 
-SLOW = 60_000
 PHONE = {"width": 390, "height": 844}
 
 
@@ -46,12 +45,9 @@ def _locked(url: str) -> Iterator[None]:
 
 def _page_of(browser: Browser, console: RunningConsole, account: str, path: str) -> Page:
     """A browser of its own in which this person is signed in."""
-    with console.signed_in(account) as client:
-        token = client.cookies[SESSION_COOKIE]
     context = browser.new_context(viewport=PHONE) if account != "admin" else browser.new_context()
-    context.add_cookies([{"name": SESSION_COOKIE, "value": token, "url": console.address}])
-    page = context.new_page()
-    page.set_default_timeout(SLOW)
+    with console.signed_in(account) as client:
+        page = page_of(client, context)
     page.goto(console.address + path)
     page.get_by_role("heading", level=1).wait_for()
     return page

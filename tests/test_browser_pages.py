@@ -12,13 +12,11 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
-from console.accounts import SESSION_COOKIE
 from ops import Target, create_backup
 from tests.services.console import PASSWORD, RunningConsole, running_console
+from tests.services.pages import SLOW, page_of
 from tests.services.ports import free_port
 
-# The first drawing of a page takes 5 to 12 seconds on two cores.
-SLOW = 60_000
 TABS = 80
 """No page of the console has more places for Tab to stop at."""
 
@@ -67,11 +65,7 @@ def context(browser: Browser) -> Iterator[BrowserContext]:
 def _page(context: BrowserContext, console: RunningConsole) -> Page:
     """A page of somebody who is signed in."""
     with console.signed_in() as client:
-        token = client.cookies[SESSION_COOKIE]
-    context.add_cookies([{"name": SESSION_COOKIE, "value": token, "url": console.address}])
-    page = context.new_page()
-    page.set_default_timeout(SLOW)
-    return page
+        return page_of(client, context)
 
 
 def _open_watched(page: Page, address: str) -> None:

@@ -11,7 +11,7 @@ from datetime import date, timedelta
 
 import psycopg2
 import pytest
-from sqlalchemy import create_engine, make_url
+from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
 
 from ops.checks.base import CannotCheck, Level, Status
@@ -57,22 +57,6 @@ def safe_settings(pg16: RealPostgres, pg18: RealPostgres) -> Iterator[None]:
         for name in ("fsync", "full_page_writes"):
             cluster.query(f"ALTER SYSTEM SET {name} = off")
         cluster.query("SELECT pg_reload_conf()")
-
-
-@pytest.fixture
-def db(pg_database: str) -> str:
-    """The name of a new, empty database."""
-    return str(make_url(pg_database).database)
-
-
-@pytest.fixture
-def plain_role(pg: RealPostgres, db: str) -> Iterator[str]:
-    """A role that may log in, and nothing else."""
-    role = f"plain_{secrets.token_hex(4)}"
-    pg.query(f"CREATE ROLE {role} LOGIN PASSWORD 'open sesame'")
-    yield role
-    pg.query(f"DROP OWNED BY {role}", db=db)
-    pg.query(f"DROP ROLE {role}")
 
 
 def test_an_empty_database_raises_no_alarm(pg_database: str) -> None:

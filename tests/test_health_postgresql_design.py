@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 
 import pytest
-from sqlalchemy import make_url
 
 from ops.checks.base import Level
 from tests.health_postgresql import look, wait_until
@@ -16,12 +15,6 @@ from tests.services.postgres import RealPostgres
 def pg(pg16: RealPostgres) -> RealPostgres:
     """It is alike in all versions."""
     return pg16
-
-
-@pytest.fixture
-def db(pg_database: str) -> str:
-    """The name of a new, empty database."""
-    return str(make_url(pg_database).database)
 
 
 def _orders(pg: RealPostgres, db: str, rows: int, analyze: bool = True) -> None:

@@ -57,22 +57,6 @@ def _has_additions(major: int) -> bool:
     return (programs.parent / "lib" / "amcheck.so").exists()
 
 
-@pytest.fixture
-def db(pg_database: str) -> str:
-    """The name of a new, empty database."""
-    return str(make_url(pg_database).database)
-
-
-@pytest.fixture
-def plain_role(pg: RealPostgres, db: str) -> Iterator[str]:
-    """A role that may log in, and nothing else."""
-    role = f"plain_{secrets.token_hex(4)}"
-    pg.query(f"CREATE ROLE {role} LOGIN PASSWORD 'open sesame'")
-    yield role
-    pg.query(f"DROP OWNED BY {role}", db=db)
-    pg.query(f"DROP ROLE {role}")
-
-
 def both(url: str, id: str, **thresholds: float) -> tuple[History, Finding]:
     """A first look, and the history that the next one is compared with."""
     history = History()

@@ -30,15 +30,6 @@ from tests.databases import SQLiteDatabase
 from tests.load import mark
 
 
-@pytest.fixture(params=["wal", "delete"])
-def file(request: pytest.FixtureRequest, tmp_path: Path) -> SQLiteDatabase:
-    """A filled SQLite database in each journal mode."""
-    (tmp_path / "database").mkdir()
-    database = SQLiteDatabase(tmp_path / "database", request.param)
-    database.fill()
-    return database
-
-
 @pytest.fixture
 def two_writers(file: SQLiteDatabase, tmp_path: Path) -> Iterator[None]:
     """Two other programs that commit to the file all the time."""

@@ -30,15 +30,6 @@ from tests.archives import assert_nothing_left
 from tests.databases import SQLiteDatabase
 
 
-@pytest.fixture(params=["wal", "delete"])
-def file(request: pytest.FixtureRequest, tmp_path: Path) -> SQLiteDatabase:
-    """A filled SQLite database in each journal mode."""
-    (tmp_path / "database").mkdir()
-    database = SQLiteDatabase(tmp_path / "database", request.param)
-    database.fill()
-    return database
-
-
 def _die(*_: Any) -> Any:
     os.kill(os.getpid(), signal.SIGKILL)
 

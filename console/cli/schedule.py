@@ -157,7 +157,6 @@ def prune(target: str | None, as_json: bool, dry_run: bool, yes: bool) -> None:
     """Delete the backups that the schedule does not keep, and say why each other one stays."""
     with answering(as_json):
         from ops.prune import look_ahead
-        from ops.schedule import Plan, schedule_of
 
         home, chosen = console(), console().target(target)
         found = schedule_of(home, chosen.name)

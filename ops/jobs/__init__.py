@@ -25,7 +25,7 @@ from ops.installation import Installation
 from ops.jobs import rows
 from ops.jobs.minder import JobProgress, Minder, stop_asked
 from ops.jobs.rows import ACTIVE, Job, State, get
-from ops.jobs.words import doing, time_left
+from ops.jobs.words import time_left
 from ops.jobs.work import WORK
 from ops.locks import locks_of
 from ops.progress import SILENT, Progress
@@ -37,7 +37,6 @@ __all__ = [
     "State",
     "cancel",
     "create",
-    "doing",
     "execute",
     "get",
     "look",

@@ -28,18 +28,15 @@ def draw_remedies(target: Target, finding: Finding) -> None:
             draw_fix(target, fix, subjects, check=finding.id)
 
 
-def draw_fix(
-    target: Target, fix: Fix[Any], subjects: tuple[str, ...], *, check: str = "", place: str = ""
-) -> None:
+def draw_fix(target: Target, fix: Fix[Any], subjects: tuple[str, ...], *, check: str = "") -> None:
     """The button of one fix, or what is in its way."""
-    key = f"fix-{fix.id}-{check}-{place}-{'-'.join(subjects)}"
+    key = f"fix-{fix.id}-{check}-{'-'.join(subjects)}"
     if fix.is_guided:
         if st.button(f"{fix.title} …", key=key, icon=":material/build:"):
             _ask(target, fix, subjects, check)
         return
     hindrance = _hindrance(target.name, fix.id, subjects[0] if subjects else "")
-    busy = is_busy(target) and not fix.beside_work
-    off = hindrance is not None or busy
+    off = hindrance is not None or _has_to_wait(target, fix)
     if st.button(fix.title, key=key, icon=":material/build:", type="primary", disabled=off):
         start_job("fix", target, _params(fix, subjects, check))
     if hindrance is not None:
@@ -51,6 +48,11 @@ def draw_fix(
 @st.cache_data(ttl=10, show_spinner=False)
 def _hindrance(target_name: str, fix_id: str, subject: str) -> Obstacle | None:
     return obstacle(console(), console().target(target_name), FIXES[fix_id], subject)
+
+
+def _has_to_wait(target: Target, fix: Fix[Any]) -> bool:
+    """Whether other work on the target keeps the fix away."""
+    return not fix.beside_work and is_busy(target)
 
 
 def _explain(hindrance: Obstacle) -> None:
@@ -86,8 +88,7 @@ def _say_yes(target: Target, fix: Fix[Any], subjects: tuple[str, ...], check: st
     name = dialect_of(target.engine).database_name(target.engine)
     st.markdown(f"The database is **{plain(name)}**.")
     typed = st.text_input("To do it, type the database's name", autocomplete="off")
-    ready = typed.strip().casefold() == name.casefold() and not (
-        is_busy(target) and not fix.beside_work
-    )
-    if st.button("Do it now", type="primary", disabled=not ready):
+    is_named = typed.strip().casefold() == name.casefold()
+    off = not is_named or _has_to_wait(target, fix)
+    if st.button("Do it now", type="primary", disabled=off):
         start_job("fix", target, _params(fix, subjects, check))

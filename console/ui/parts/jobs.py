@@ -19,6 +19,7 @@ from ops import jobs
 from ops.aftermath import ASKED_FROM
 from ops.checks.words import duration, many
 from ops.jobs import Job, State
+from ops.jobs.words import progress_line
 from ops.target import Target
 
 _NAMES = {
@@ -69,7 +70,7 @@ def job_line(target: Target) -> None:
     job = _newest(target)
     _watch(target, job)
     if job is not None and _is_fresh(job):
-        name, when = _NAMES.get(job.kind, job.kind), ago(job.ended or job.created)
+        name, when = _name_of(job), ago(job.ended or job.created)
         if job.state is State.DONE:
             st.success(f"**{name} finished {when}.**", icon=":material/check_circle:")
         elif job.state is State.CANCELLED:
@@ -77,6 +78,10 @@ def job_line(target: Target) -> None:
         else:
             told = (job.error or {}).get("error", "")
             st.error(f"**{name} did not finish** ({when}). {plain(told)}", icon=":material/error:")
+
+
+def _name_of(job: Job) -> str:
+    return _NAMES.get(job.kind, job.kind)
 
 
 def _newest(target: Target) -> Job | None:
@@ -120,13 +125,10 @@ def _look(target: Target, seen: _Seen) -> None:
 
 
 def _running(job: Job) -> None:
-    name = _NAMES.get(job.kind, job.kind)
-    is_waiting = job.state is State.WAITING
-    doing = [plain(jobs.doing(job)), f"{job.share:.0%}", jobs.time_left(job)]
+    name = _name_of(job)
     with st.container(border=True):
-        stands = "waits" if is_waiting else "running"
-        told = " · ".join(part for part in doing if part)
-        st.progress(job.share, text=f"**{name} {stands}** · {told}")
+        stands = "waits" if job.state is State.WAITING else "running"
+        st.progress(job.share, text=f"**{name} {stands}** · {plain(progress_line(job))}")
         tens = int(job.share * 10) * 10  # each percent would be too much to listen to
         announce(f"{name}: {tens} percent", key=f"told-{job.id}")
         begun = ago(job.started or job.created)
@@ -141,14 +143,14 @@ def _running(job: Job) -> None:
 
 def _told(job: Job) -> str:
     """How a job stands, for those who do not see the page."""
-    name = _NAMES.get(job.kind, job.kind).lower()
+    name = _name_of(job).lower()
     if job.is_active:
         return f"The {name} has begun."
     return f"The {name} {_ENDS.get(job.state, 'has failed')}." if _is_fresh(job) else ""
 
 
 def _ended(job: Job) -> None:
-    name = _NAMES.get(job.kind, job.kind)
+    name = _name_of(job)
     when = ago(job.ended or job.created)
     if job.state is State.DONE and job.kind == "test":
         draw_trial(job.result or {}, when)
@@ -168,12 +170,10 @@ def _ended(job: Job) -> None:
 def _finished(job: Job, name: str, when: str) -> None:
     """Green only where nothing that came of it speaks against it."""
     proof = (job.result or {}).get("proof")
-    if proof and not proof["ok"]:
-        draw_trial(proof, when)
-    else:
+    if not proof or proof["ok"]:
         st.success(f"**{name} finished {when}.** {_outcome(job)}", icon=":material/check_circle:")
-        if proof:
-            draw_trial(proof, when)
+    if proof:
+        draw_trial(proof, when)
     for note in (job.result or {}).get("notes", []):
         st.info(plain(note))
 

@@ -9,7 +9,7 @@ import streamlit as st
 from console.context import console
 from console.ui.parts.errors import guarded
 from console.ui.parts.findings import forget_reports
-from console.ui.parts.session import noted, signed_in
+from console.ui.parts.session import noted
 from console.ui.parts.words import plain
 from ops import dialect_of
 from ops.checks import redis as redis_checks
@@ -56,10 +56,9 @@ def ask_purpose() -> None:
         )
         is_new = chosen is not None and chosen is not known
         if st.button("Keep this answer", disabled=not is_new) and chosen is not None:
-            session = signed_in()
             with guarded():
-                with noted("setting", detail=f"what Redis is for: {chosen.value}"):
-                    set_purpose(console().store, chosen, who=session.account)
+                with noted("setting", detail=f"what Redis is for: {chosen.value}") as who:
+                    set_purpose(console().store, chosen, who=who)
                 _drawn_anew()
 
 
@@ -92,16 +91,15 @@ def _put_aside(target: Target, finding: Finding) -> None:
     )
     reason = st.text_input("Why it can wait")
     if st.button("Put it aside", type="primary"):
-        session = signed_in()
         with guarded():
-            with noted("put-aside", target.name, detail=f"{finding.title}: {reason}"):
+            with noted("put-aside", target.name, detail=f"{finding.title}: {reason}") as who:
                 put_aside(
                     console().store,
                     store_name(target, finding.id),
                     finding,
                     until=_start_of(day),
                     reason=reason,
-                    who=session.account,
+                    who=who,
                 )
             _drawn_anew()
 
@@ -173,17 +171,16 @@ def _edit(target: Target, check: Check, threshold: Threshold) -> None:
 
 
 def _set(target: Target, check: Check, warning: float | None, critical: float | None) -> None:
-    session = signed_in()
     with guarded():
         told = f"{check.title}: soon from {_figure(warning)}, now from {_figure(critical)}"
-        with noted("setting", target.name, detail=told):
+        with noted("setting", target.name, detail=told) as who:
             set_threshold(
                 console().store,
                 store_name(target, check.id),
                 check,
                 warning=None if warning == check.warning else warning,
                 critical=None if critical == check.critical else critical,
-                who=session.account,
+                who=who,
             )
         _drawn_anew()
 

@@ -43,12 +43,13 @@ def client_address() -> str:
 
 
 @contextmanager
-def noted(what: str, target: str = "", *, archive: str = "", detail: str = "") -> Iterator[None]:
-    """One line of activity for what the signed-in person does inside, and what came of it."""
+def noted(what: str, target: str = "", *, archive: str = "", detail: str = "") -> Iterator[str]:
+    """One line of activity for what the signed-in person does inside, and what came of it; gives
+    the person's account."""
     outcome, told = Outcome.FAILED, detail
     who = signed_in().account
     try:
-        yield
+        yield who
         outcome = Outcome.DONE
     except OpsError as error:
         told = error.message

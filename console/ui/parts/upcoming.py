@@ -9,7 +9,7 @@ import streamlit as st
 
 from console.context import console
 from console.ui.parts.errors import guarded
-from console.ui.parts.session import noted, signed_in
+from console.ui.parts.session import noted
 from console.ui.parts.words import plain, span
 from ops.schedule import Plan, plan_from, save_plan, schedule_of
 from ops.target import Target
@@ -60,8 +60,7 @@ def daily_offer(target: Target, place: str = "on the Schedule page") -> None:
 
 def put_in_force(target: Target, plan: Plan) -> None:
     """Save a plan in the name of who is signed in, and draw the page anew."""
-    session = signed_in()
     with guarded():
-        with noted("schedule", target.name, detail=plan.in_words()):
-            save_plan(console(), target.name, plan, session.account)
+        with noted("schedule", target.name, detail=plan.in_words()) as who:
+            save_plan(console(), target.name, plan, who)
         st.rerun()

@@ -15,6 +15,7 @@ from starlette.routing import Route
 from console.context import console
 from console.web.answers import problem
 from console.web.gate import address_of, session_of
+from console.web.notes import note
 from ops import activity
 
 _ONE_DOWNLOAD_SECONDS: Final = 3600
@@ -50,8 +51,8 @@ async def download(request: Request) -> Response:
 def _note(request: Request, target: str, name: str) -> None:
     """A line of activity; the pieces of a download that is gone on with within an hour, by the
     same person from the same place, are one."""
-    who, where = session_of(request).account, address_of(request)
     if "range" in request.headers:
+        who, where = session_of(request).account, address_of(request)
         since = time.time() - _ONE_DOWNLOAD_SECONDS
         lately = activity.Filter(who=who, what="download", target=target, since=since)
         if any(
@@ -59,7 +60,7 @@ def _note(request: Request, target: str, name: str) -> None:
             for line in activity.entries(console(), lately, limit=1000)
         ):
             return
-    activity.record(console(), who=who, where=where, what="download", target=target, archive=name)
+    note(request, "download", target, archive=name)
 
 
 def _find(target: str, name: str) -> Path | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final
 
 from anyio import to_thread
@@ -13,8 +14,8 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from console.context import console
-from console.web.gate import address_of, session_of
-from ops.activity import Filter, all_entries, record
+from console.web.notes import note
+from ops.activity import Filter, all_entries
 from ops.activity.export import csv_lines
 
 _TEXTS: Final = ("who", "what", "target", "outcome", "text")
@@ -28,12 +29,7 @@ async def activity(request: Request) -> Response:
     until = _number(asked.get("until")) or time.time()  # this export is not in itself
     wanted = Filter(**texts, since=_number(asked.get("since")), until=until)
     told = ", ".join(f"{name}: {text}" for name, text in texts.items() if text)
-    who, where = session_of(request).account, address_of(request)
-
-    def note() -> None:
-        record(console(), who=who, where=where, what="export", detail=told)
-
-    await to_thread.run_sync(note)
+    await to_thread.run_sync(partial(note, request, "export", detail=told))
     name = f"activity-{datetime.now(UTC):%Y%m%d-%H%M%S}.csv"
     headers = {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"}
     return StreamingResponse(_lines(wanted), media_type="text/csv; charset=utf-8", headers=headers)

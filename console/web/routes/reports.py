@@ -9,8 +9,7 @@ from starlette.routing import Route
 
 from console.context import console
 from console.web.answers import error_answer, problem
-from console.web.gate import address_of, session_of
-from ops.activity import record
+from console.web.notes import note
 from ops.errors import OpsError
 from ops.report import Format, make_report, rendered
 
@@ -21,26 +20,20 @@ async def report(request: Request) -> Response:
     if wanted not in [format.value for format in Format]:
         return problem(404, "There is no report of this kind.", "Ask for html, pdf or json.")
     try:
-        made = await anyio.to_thread.run_sync(_made, target, Format(wanted))
-        await anyio.to_thread.run_sync(_note, request, target, wanted)
-        return made
+        return await anyio.to_thread.run_sync(_made, request, target, Format(wanted))
     except OpsError as error:
         return error_answer(404, error)
 
 
-def _note(request: Request, target: str, wanted: str) -> None:
-    """A line of activity."""
-    who, where = session_of(request).account, address_of(request)
-    record(console(), who=who, where=where, what="report", target=target, detail=wanted)
-
-
-def _made(target: str, format: Format) -> Response:
+def _made(request: Request, target: str, format: Format) -> Response:
     made = make_report(console(), target)
     headers = {
         "Content-Disposition": f'attachment; filename="{made.file_name(format)}"',
         "Cache-Control": "private, no-store",
     }
-    return Response(rendered(made, format), media_type=format.media_type, headers=headers)
+    answer = Response(rendered(made, format), media_type=format.media_type, headers=headers)
+    note(request, "report", target, detail=format.value)
+    return answer
 
 
 ROUTES = [Route("/api/reports/{target}/{format}", report, methods=["GET"])]

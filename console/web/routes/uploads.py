@@ -18,8 +18,8 @@ from starlette.routing import Route
 from console import uploads as files
 from console.context import console
 from console.web.answers import error_answer, problem
-from console.web.gate import address_of, session_of
-from ops.activity import record
+from console.web.gate import session_of
+from console.web.notes import note
 from ops.checks import words
 from ops.errors import Busy, OpsError
 
@@ -118,14 +118,8 @@ async def _next_batch(stream: AsyncIterator[bytes]) -> bytes:
 
 def _note(request: Request, what: str, upload: files.Upload) -> None:
     """A line of activity."""
-    record(
-        console(),
-        who=session_of(request).account,
-        where=address_of(request),
-        what=what,
-        archive=upload.path.with_suffix(".zip").name,
-        detail=f"{upload.name}, {words.size(upload.size)}",
-    )
+    archive = upload.path.with_suffix(".zip").name
+    note(request, what, archive=archive, detail=f"{upload.name}, {words.size(upload.size)}")
 
 
 def _number(request: Request, header: str) -> int | None:

@@ -44,9 +44,12 @@ def draw() -> None:
     target = current_target()
     heading("Health", target, shows_jobs=False)
     with guarded():
-        found = checkup(target)
-        _headline(found)
+        top = st.container()
+        # Before the rest is read: what ends after this look is seen to, and all is drawn anew.
         job_panel(target, ("fix", "check", "backup"))
+        found = checkup(target)
+        with top:
+            _headline(found)
         _findings(target, found)
         ask_purpose()
         _deep(target)

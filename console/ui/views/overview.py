@@ -34,10 +34,13 @@ def draw() -> None:
                 "page: it finds out, or asks you. Nothing else is restored before that.",
                 icon=":material/error:",
             )
-        _state(target)
-        _back_up(target)
-        next_backup(target)
+        top = st.container()
+        # Before the rest is read: what ends after this look is seen to, and all is drawn anew.
         job_panel(target)
+        with top:
+            _state(target)
+            _back_up(target)
+            next_backup(target)
         _figures(target)
 
 

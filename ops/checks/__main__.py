@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from typing import Final
 
-from ops.checks import backups, backups_schedule, outlook, postgresql, redis, sqlite
+from ops.checks import alerts, backups, backups_schedule, outlook, postgresql, redis, sqlite
 from ops.checks.base import Check
 
 _HEAD: Final = """\
@@ -25,9 +25,15 @@ _GROUPS: Final[tuple[tuple[str, tuple[Check, ...]], ...]] = (
     ("SQLite", sqlite.CHECKS),
     ("PostgreSQL", postgresql.CHECKS),
     ("Redis", redis.CHECKS),
-    ("Backups", (*backups.CHECKS, *backups_schedule.CHECKS)),
+    ("Backups", (*backups.CHECKS, *backups_schedule.CHECKS, backups.REREAD)),
     ("Outlook", (outlook.DATABASE_DISK, outlook.BACKUPS_DISK)),
+    ("Messages", (alerts.MESSAGES, alerts.WATCHDOG)),
 )
+
+
+def documented() -> tuple[Check, ...]:
+    """Every record on the page."""
+    return tuple(check for _, checks in _GROUPS for check in checks)
 
 
 def page() -> str:

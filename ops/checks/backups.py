@@ -57,7 +57,7 @@ def backup_findings(
     asked = [check for check in CHECKS if room is not None or check is not _ROOM]
     if upkeep is not None:
         asked = [_by_schedule(check, upkeep) for check in asked]
-        asked += [*SCHEDULE_CHECKS, _REREAD]
+        asked += [*SCHEDULE_CHECKS, REREAD]
     context = Context(no_questions, facts)
     return [check.answer(context) for check in asked]
 
@@ -178,7 +178,7 @@ _ROOM: Final = Check(
     source="twice the size because staging and undo each need a copy (own)",
 )
 
-_REREAD: Final = Check(
+REREAD: Final = Check(
     id="backups.reread",
     title="Kept backups read again",
     measure=_reread,

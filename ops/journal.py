@@ -50,7 +50,8 @@ class Journal:
 
     `facts` are the dialect's own: names, oids, cookies by which it knows what it finds.
     `undo` is what is kept beside the live database (`location`, `size_bytes`, and of a file
-    `sha256`): the former live one, or for the verb "beside" the one to look at.
+    `sha256`): the former live one, or for the verb "beside" the one to look at. `undo_over` is
+    when its time was first found to be up.
     """
 
     path: Path
@@ -67,6 +68,7 @@ class Journal:
     facts: dict[str, Fact] = field(default_factory=dict)
     undo: dict[str, Fact] | None = None
     undo_until: str | None = None
+    undo_over: str | None = None
 
     @classmethod
     def begin(
@@ -118,6 +120,7 @@ class Journal:
         """Durably note that the undo point is used up or deleted."""
         self.undo = None
         self.undo_until = None
+        self.undo_over = None
         self.write()
 
     @property

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Final
 
 from ops.catalog import file_sha256
 from ops.datafolder import DataFolder
@@ -17,6 +18,8 @@ from ops.progress import Progress
 from ops.target import Target
 
 UNDO_DAYS = 7
+_GRACE: Final = timedelta(hours=12)
+"""A clock that is wrong for a while, as after a machine's start, costs nobody the way back."""
 BESIDE = "beside"
 """The verb of the journals whose kept database is there to be looked at, not to go back to."""
 
@@ -57,12 +60,37 @@ def delete_undo_point(target: Target, folder: DataFolder, point: str) -> None:
 
 
 def expire_undo_points(target: Target, folder: DataFolder) -> list[UndoPoint]:
-    """Delete what is kept beyond its time, and say what that was."""
+    """Delete what was first seen to be beyond its time long enough ago, and say what that was.
+
+    Raises Busy where something else is being done with the target.
+    """
     now = datetime.now(UTC)
-    over = [point for point in kept_points(target, folder) if point.until < now]
-    for point in over:
-        delete_undo_point(target, folder, point.id)
-    return over
+    if not any(_has_news(journal, now) for journal in journals_of(folder, target.name)):
+        return []
+    gone = []
+    with target_lock(folder, target):
+        for journal in journals_of(folder, target.name):
+            point = point_of(journal)
+            if point is None or not _has_news(journal, now):
+                continue
+            if journal.undo_over is not None and point.until < now:
+                use_up(target, journal)
+                gone.append(point)
+            else:
+                journal.undo_over = None if journal.undo_over else now.isoformat()
+                journal.write()
+    return gone
+
+
+def _has_news(journal: Journal, now: datetime) -> bool:
+    """Whether what is kept is newly over, was so for long enough, or is over no more because the
+    clock went back."""
+    point = point_of(journal)
+    if point is None:
+        return False
+    if journal.undo_over is None:
+        return point.until < now
+    return point.until >= now or now - datetime.fromisoformat(journal.undo_over) > _GRACE
 
 
 def use_up(target: Target, journal: Journal) -> None:

@@ -97,15 +97,40 @@ def test_one_console_does_the_duties_until_it_is_gone(
     assert called.wait(20)
 
 
+LONG_AGO = "2020-01-01T00:00:00+00:00"
+
+
+def _over(home: Installation, live: LiveDatabase, *, until: str, seen: str | None = None) -> None:
+    """What is kept is over since `until`, which the console has known since `seen`."""
+    (journal,) = journals_of(home.folder, live.target.name)
+    journal.undo_until = until
+    journal.undo_over = seen or journal.undo_over
+    journal.write()
+
+
+def test_a_clock_that_was_wrong_for_a_while_deletes_nothing(
+    home: Installation, live: LiveDatabase
+) -> None:
+    restore_backup(live.target, create_backup(live.target, home.folder).archive, home.folder)
+    (before,) = journals_of(home.folder, live.target.name)
+    _over(home, live, until=LONG_AGO)
+    EXPIRY.do(home)
+    _over(home, live, until=str(before.undo_until), seen=LONG_AGO)
+    EXPIRY.do(home)
+    (after,) = journals_of(home.folder, live.target.name)
+    assert after == before, "the right clock begins anew"
+
+
 def test_a_former_database_goes_when_its_time_is_up(home: Installation, live: LiveDatabase) -> None:
     archive = create_backup(live.target, home.folder).archive
     before = live.neighbours()
     restore_backup(live.target, archive, home.folder)
     EXPIRY.do(home)
     assert len(kept_points(live.target, home.folder)) == 1
-    (journal,) = journals_of(home.folder, live.target.name)
-    journal.undo_until = "2020-01-01T00:00:00+00:00"
-    journal.write()
+    _over(home, live, until=LONG_AGO)
+    EXPIRY.do(home)
+    assert len(kept_points(live.target, home.folder)) == 1, "the clock may be wrong just now"
+    _over(home, live, until=LONG_AGO, seen=LONG_AGO)
     EXPIRY.do(home)
     assert kept_points(live.target, home.folder) == []
     (line,) = entries(home)

@@ -146,7 +146,9 @@ def _stream(archive: Archive, write: Callable[[bytes], object] | None, progress:
     with Digest() as digest:
         for chunk in _unpacked(archive):
             if digest.size + len(chunk) > limit:
-                raise BadArchive("This backup unpacks to more than it declares.", USE_ANOTHER)
+                raise BadArchive(
+                    "This backup is damaged: it unpacks to more than it declares.", USE_ANOTHER
+                )
             digest.update(chunk)
             if write is not None:
                 write(chunk)

@@ -161,7 +161,6 @@ class _Writer:
             writing(self._live, timeout=patience, create=False) as live,
         ):
             live.execute("PRAGMA synchronous=FULL")
-            live.execute("PRAGMA cache_size=-16384")
             # While copying, `_step` keeps the deadline; it is asked once a second.
             live.execute("PRAGMA busy_timeout=1000")
             pages = source.execute("PRAGMA page_count").fetchone()[0]

@@ -154,12 +154,17 @@ def forget_cached(handle: int) -> None:
         os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def replace_durably(draft: Path, final: Path) -> None:
-    """Flush `draft` to disk, give it its final name at once, and make that durable."""
-    handle = os.open(draft, os.O_RDWR)
+def flush(file: Path) -> None:
+    """Wait until what was written to the file is on disk."""
+    handle = os.open(file, os.O_RDWR)
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def replace_durably(draft: Path, final: Path) -> None:
+    """Flush `draft` to disk, give it its final name at once, and make that durable."""
+    flush(draft)
     draft.replace(final)
     fsync_folder(final.parent)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -101,14 +102,14 @@ class Journal:
         self.undo = {"location": location, "size_bytes": size_bytes}
         self.undo_until = (datetime.now(UTC) + timedelta(days=days)).isoformat(timespec="seconds")
 
-    def keep_undo_file(self, file: Path) -> None:
+    def keep_undo_file(self, file: Path, sha256: str | None = None) -> None:
         """Note the safety copy in `file` as the undo point, for the days this restore asked,
-        with its SHA-256: it is read once, about a second for each GiB. Where it is gone, there
-        is nothing to go back to."""
+        with its SHA-256. Where that is not known it is read once, about a second for each GiB.
+        Where it is gone, there is nothing to go back to."""
         try:
             with file.open("rb") as copy:
-                digest = file_digest(copy, "sha256").hexdigest()
-                size = copy.tell()
+                digest = sha256 or file_digest(copy, "sha256").hexdigest()
+                size = copy.seek(0, os.SEEK_END)
         except FileNotFoundError:
             log.error("the safety copy %s of the restore %s is gone", file, self.id)
             return

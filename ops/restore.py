@@ -165,7 +165,7 @@ class _Attempt:
 
     def _keep(self, former: Replacement) -> None:
         if Path(former.location).is_absolute():
-            self._journal.keep_undo_file(Path(former.location))
+            self._journal.keep_undo_file(Path(former.location), former.sha256)
         else:
             self._journal.keep_undo(former.location, former.size_bytes, self._order.undo_days)
 

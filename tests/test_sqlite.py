@@ -153,6 +153,34 @@ def test_an_archive_of_another_page_size(
     assert file.fingerprint() == drifted
 
 
+def test_the_largest_pages_leave_the_former_database_whole(
+    folder: DataFolder, tmp_path: Path
+) -> None:
+    """Of them few fit into SQLite's usual cache; what does not goes into the live file at once,
+    which is copied for the undo after the first step."""
+    path = tmp_path / "live.db"
+    target = Target.parse("live", f"sqlite:///{path}")
+    fill = f"INSERT INTO t SELECT value, randomblob(60000) FROM json_each('{list(range(400))}')"
+
+    def contents() -> list[tuple[object, ...]]:
+        with closing(sqlite3.connect(path)) as connection:
+            assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+            return connection.execute("SELECT id, hex(pad) FROM t ORDER BY id").fetchall()
+
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(
+            f"PRAGMA page_size=65536; CREATE TABLE t (id INTEGER PRIMARY KEY, pad); {fill}"
+        )
+    archive, saved = create_backup(target, folder).archive, contents()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript("UPDATE t SET pad = randomblob(60000)")
+    drifted = contents()
+    restore_backup(target, archive, folder)
+    assert contents() == saved
+    undo_restore(target, folder)
+    assert contents() == drifted
+
+
 def _garbage(path: Path) -> None:
     path.write_bytes(b"this is not a database " * 1000)
 

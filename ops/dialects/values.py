@@ -196,6 +196,7 @@ class Replacement:
 
     `location` is a database's name or a file's path, `facts` what proves its identity.
     `tables` holds its rows, which are counted while it is staged; None for an undo point.
+    `sha256` is a file's, where it was read already.
     """
 
     location: str
@@ -203,6 +204,7 @@ class Replacement:
     facts: dict[str, str | int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     tables: tuple[TableRows, ...] | None = None
+    sha256: str | None = None
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,10 +16,11 @@ from ops.archive.reader import extract_entry
 from ops.archive.seal import seal_key, sealed
 from ops.archive.writer import ArchiveWriter
 from ops.catalog import LABEL_LIMIT, Catalog, read_archive
-from ops.datafolder import DataFolder, safe_name
+from ops.datafolder import DataFolder, file_sha256, safe_name
 from ops.dialects import dialect_of
 from ops.dialects.base import Dialect, Notice, NoticeLevel, Snapshot, SupportsReadInto
 from ops.errors import BadArchive, OpsError, PreflightRefused
+from ops.helper_thread import HelperThread
 from ops.locks import target_lock
 from ops.progress import SILENT, Progress
 from ops.proof import Proof, Prove
@@ -90,14 +93,23 @@ def create_backup(
                 writer.add_manifest(sealed(manifest, seal_key(folder.seal_key_path)))
             progress.report(0.8, 1, "Writing to disk")
             draft.flush()
-            proof = None
-            if read_back:
-                proof = _read_back(dialect, draft.path, workspace, progress.within(0.8, 1))
+            with HelperThread() as helper:
+                hashing = helper.begin(partial(file_sha256, draft.path))
+                proof = None
+                if read_back:
+                    proof = _read_back(dialect, draft.path, workspace, progress.within(0.8, 1))
+                digest = _awaited(hashing, progress)
             archive = draft.commit()
-        digest = catalog.note_hash(archive)
+        catalog.note_hash(archive, digest)
         if proof is not None:
             catalog.note_proof(archive, proof)
     return BackupResult(archive, archive.stat().st_size, digest, dialect.backend, snapshot.tables)
+
+
+def _awaited(hashing: Future[str], progress: Progress) -> str:
+    while not wait([hashing], timeout=0.5).done:
+        progress.report(1, 1, "Reading the backup back from disk")
+    return hashing.result()
 
 
 class Entry:

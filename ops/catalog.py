@@ -7,7 +7,6 @@ complete and flushed. Whatever else lies in the folder is shown as what it is.
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -23,11 +22,9 @@ from pydantic import BaseModel
 from ops.archive.manifest import Manifest
 from ops.archive.reader import Archive, open_archive
 from ops.archive.seal import is_sealed, seal_key
-from ops.archive.writer import CHUNK
 from ops.datafolder import DataFolder, forget_cached, fsync_folder, replace_durably, safe_name
 from ops.dialects import entry_suffixes
 from ops.errors import BadArchive, NotABackup, Refused
-from ops.progress import SILENT, Progress
 from ops.proof import Proof, Prove
 
 LABEL_LIMIT = 200
@@ -138,11 +135,9 @@ class Catalog:
         entry = self.entry(name)
         self._write_note(entry.path, label=label[:LABEL_LIMIT])
 
-    def note_hash(self, path: Path) -> str:
-        """Read the committed archive back from disk and keep its SHA-256 beside it."""
-        digest = file_sha256(path)
-        self._write_note(path, sha256=digest)
-        return digest
+    def note_hash(self, path: Path, sha256: str) -> None:
+        """Keep beside a committed archive the SHA-256 of its file."""
+        self._write_note(path, sha256=sha256)
 
     def note_proof(self, path: Path, proof: Proof) -> None:
         """Keep beside an archive what a trial of it found; nothing where it is not kept here.
@@ -303,15 +298,3 @@ def _read_note(path: Path) -> _Note:
     with suppress(OSError, ValueError):
         return _Note.model_validate_json(_note_of(path).read_bytes())
     return _Note()
-
-
-def file_sha256(path: Path, progress: Progress = SILENT) -> str:
-    """The SHA-256 of a file, read from the disk itself where the system lets us say so."""
-    digest, done, total = hashlib.sha256(), 0, path.stat().st_size
-    with path.open("rb") as file:
-        forget_cached(file.fileno())
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-            done += len(chunk)
-            progress.report(done, total, "Reading the backup back from disk")
-    return digest.hexdigest()

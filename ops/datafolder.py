@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import re
 import shutil
@@ -10,13 +11,15 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ops.errors import DiskFull, SettingsError
+from ops.progress import SILENT, Progress
 
 if TYPE_CHECKING:
     from ops.named_locks import Locks
 
+_READ_AT_ONCE: Final = 1 << 20
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -161,6 +164,20 @@ def flush(file: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def file_sha256(path: Path, progress: Progress = SILENT, *, cached: bool = False) -> str:
+    """The SHA-256 of a file: read from the disk itself where the system lets us say so, unless
+    `cached` content will do."""
+    digest, done, total = hashlib.sha256(), 0, path.stat().st_size
+    with path.open("rb") as file:
+        if not cached:
+            forget_cached(file.fileno())
+        while chunk := file.read(_READ_AT_ONCE):
+            digest.update(chunk)
+            done += len(chunk)
+            progress.report(done, total, "Reading the file back from disk")
+    return digest.hexdigest()
 
 
 def replace_durably(draft: Path, final: Path) -> None:

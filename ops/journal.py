@@ -12,15 +12,13 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from hashlib import file_digest
 from pathlib import Path
 from secrets import token_hex
 
-from ops.datafolder import DataFolder, disk_in_words, replace_durably
+from ops.datafolder import DataFolder, disk_in_words, file_sha256, replace_durably
 from ops.errors import NeedsHuman
 
 log = logging.getLogger(__name__)
@@ -107,9 +105,8 @@ class Journal:
         with its SHA-256. Where that is not known it is read once, about a second for each GiB.
         Where it is gone, there is nothing to go back to."""
         try:
-            with file.open("rb") as copy:
-                digest = sha256 or file_digest(copy, "sha256").hexdigest()
-                size = copy.seek(0, os.SEEK_END)
+            size = file.stat().st_size
+            digest = sha256 or file_sha256(file, cached=True)
         except FileNotFoundError:
             log.error("the safety copy %s of the restore %s is gone", file, self.id)
             return

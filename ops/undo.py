@@ -7,8 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-from ops.catalog import file_sha256
-from ops.datafolder import DataFolder
+from ops.datafolder import DataFolder, file_sha256
 from ops.dialects import dialect_of
 from ops.dialects.base import Replacement
 from ops.errors import Refused

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from ops.archive.reader import verify_entry
-from ops.catalog import Catalog, file_sha256, read_archive
+from ops.catalog import Catalog, read_archive
 from ops.checks.base import Finding
-from ops.datafolder import DataFolder
+from ops.datafolder import DataFolder, file_sha256
 from ops.dialects import dialect_of
 from ops.errors import (
     BadArchive,

@@ -10,21 +10,21 @@ import os
 import shutil
 import sqlite3
 import sys
-import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from hashlib import file_digest
+from concurrent.futures import Future, wait
+from functools import partial
 from pathlib import Path
 from typing import Final
 
-from ops.datafolder import flush, replace_durably
+from ops.datafolder import file_sha256, flush, replace_durably
 from ops.dialects.base import Replacement
 from ops.dialects.sqlite import restore
 from ops.dialects.sqlite.backup import copy_file
 from ops.dialects.sqlite.connect import SIDE_FILES, heeding, reading, writing
 from ops.dialects.sqlite.wary import look_at_live
 from ops.errors import Busy, Cancelled, NeedsHuman, OpsError, Refused, ToolFailed
+from ops.helper_thread import HelperThread
 from ops.journal import Journal, Step
 from ops.programs import run
 from ops.progress import Progress
@@ -161,19 +161,15 @@ class _Writer:
         self._pages_per_step = 0
         self._copying: Future[None] | None = None
         self._hashing: Future[str] | None = None
-        self._stopped = threading.Event()
-        self._beside = ThreadPoolExecutor(1)
+        self._helper = HelperThread()
 
     def run(self) -> str:
         """Copy, commit, checkpoint; the safety copy's SHA-256. Raises Busy or Cancelled with
         nothing changed."""
-        try:
+        with self._helper:
             found = self._replace()
             assert self._hashing is not None  # nothing is committed before the copy is kept
             sha256 = self._hashing.result()
-        finally:
-            self._stopped.set()
-            self._beside.shutdown(cancel_futures=True)
         if found not in ("ok", _NOT_LOOKED):
             raise NeedsHuman(
                 "The restored database does not pass SQLite's own check.",
@@ -213,25 +209,21 @@ class _Writer:
             return
         if self._copying is None:
             # The first step has been made, so the write lock is held: nobody can commit.
-            self._copying = self._beside.submit(self._copy_live)
+            self._copying = self._helper.begin(self._copy_live)
         # In WAL mode the live file can be copied while pages go to its side; else not. The step
         # that copies the last page also commits.
         if not self._in_wal or remaining <= self._pages_per_step:
             self._keep_safety_copy(self._copying)
         self._progress.report(total - remaining, total, "Putting the backup in place")
 
-    def _copy_live(self) -> None:
-        draft = self._draft
+    def _copy_live(self, progress: Progress) -> None:
+        draft, watch = self._draft, partial(progress.report, 0, 1)
         draft.unlink(missing_ok=True)
         if self._in_wal:
-            copy_file(self._live, draft, self._heed_stop)
+            copy_file(self._live, draft, watch)
         else:
-            _copy_in_another_process(self._live, draft, self._heed_stop)
+            _copy_in_another_process(self._live, draft, watch)
         flush(draft)
-
-    def _heed_stop(self) -> None:
-        if self._stopped.is_set():
-            raise Cancelled
 
     def _keep_safety_copy(self, copying: Future[None]) -> None:
         """Wait for the copy and give it its name; later nobody can go on without it."""
@@ -243,7 +235,7 @@ class _Writer:
         # Nobody can change it any more; before the lock, another program could.
         self._journal.advance(Step.SWAPPING, cookie=self._locked_cookie(self._draft))
         replace_durably(self._draft, self._keep)
-        self._hashing = self._beside.submit(_sha256, self._keep)
+        self._hashing = self._helper.begin(partial(file_sha256, self._keep, cached=True))
 
     @property
     def _draft(self) -> Path:
@@ -257,11 +249,6 @@ class _Writer:
                 return int(live.execute("PRAGMA schema_version").fetchone()[0])
         with copy.open("rb") as file:
             return int.from_bytes(file.read(44)[40:], "big")
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as content:
-        return file_digest(content, "sha256").hexdigest()
 
 
 def _copy_in_another_process(live: Path, draft: Path, watch: Callable[[], None]) -> None:

@@ -29,7 +29,7 @@ from ops.target import Target
 
 @dataclass(frozen=True)
 class BackupResult:
-    """A committed archive; sizes in bytes, `sha256` is the ZIP's as read back from disk."""
+    """A committed archive; sizes in bytes, `sha256` is the ZIP's as it was written."""
 
     archive: Path
     size_bytes: int
@@ -91,10 +91,11 @@ def create_backup(
                 snapshot = dialect.dump(engine, workspace, entry, dumping, checksums=checksums)
                 manifest = _manifest(dialect, name, label, snapshot, entry.proof)
                 writer.add_manifest(sealed(manifest, seal_key(folder.seal_key_path)))
-            progress.report(0.8, 1, "Writing to disk")
-            draft.flush()
             with HelperThread() as helper:
-                hashing = helper.begin(partial(file_sha256, draft.path))
+                # Of what was written; whether the disk has kept it, reading back tells.
+                hashing = helper.begin(partial(file_sha256, draft.path, cached=True))
+                progress.report(0.8, 1, "Writing to disk")
+                draft.flush()
                 proof = None
                 if read_back:
                     proof = _read_back(dialect, draft.path, workspace, progress.within(0.8, 1))
@@ -108,7 +109,7 @@ def create_backup(
 
 def _awaited(hashing: Future[str], progress: Progress) -> str:
     while not wait([hashing], timeout=0.5).done:
-        progress.report(1, 1, "Reading the backup back from disk")
+        progress.report(1, 1, "Writing to disk")
     return hashing.result()
 
 

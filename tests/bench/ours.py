@@ -1,7 +1,7 @@
 """This project's way, in a process of its own as a job is.
 
-python -m tests.bench.ours backup URL FOLDER quick|none
-python -m tests.bench.ours restore URL FOLDER ARCHIVE
+python ours.py backup URL FOLDER quick|none
+python ours.py restore URL FOLDER ARCHIVE
 """
 
 from __future__ import annotations

@@ -2,11 +2,11 @@
 in memory by the standard library's deflate at level 6, then written once more; a restore reads
 everything into memory and copies over the live file. It checks nothing and flushes nothing.
 
-    python -m tests.bench.seed backup DATABASE ZIP
-    python -m tests.bench.seed restore ZIP DATABASE SAFETY
-    python -m tests.bench.seed checked-restore ZIP DATABASE SAFETY
-    python -m tests.bench.seed pg-backup URL PG_DUMP ZIP
-    python -m tests.bench.seed pg-restore ZIP URL PG_RESTORE
+    python seed.py backup DATABASE ZIP
+    python seed.py restore ZIP DATABASE SAFETY
+    python seed.py checked-restore ZIP DATABASE SAFETY
+    python seed.py pg-backup URL PG_DUMP ZIP
+    python seed.py pg-restore ZIP URL PG_RESTORE
 """
 
 from __future__ import annotations

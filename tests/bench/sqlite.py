@@ -11,9 +11,13 @@ from pathlib import Path
 from tests.bench.data import make_sqlite
 from tests.bench.measure import Found, Way, contest, timed
 
-PYTHON = sys.executable
-OURS = (PYTHON, "-m", "tests.bench.ours")
-SEED = (PYTHON, "-m", "tests.bench.seed")
+
+def _program(name: str) -> tuple[str | Path, ...]:
+    """A file of this folder, without what `-m` would import of the packages around it."""
+    return sys.executable, "-P", Path(__file__).with_name(f"{name}.py")
+
+
+OURS, SEED, WRITER = _program("ours"), _program("seed"), _program("writer")
 
 
 def run(folder: Path, size: int, rounds: int, say: Callable[[str], None]) -> Found:
@@ -32,7 +36,7 @@ def _held(restore: Way, folder: Path) -> float:
     """Seconds that a program had to wait for its commit while the restore ran."""
     restore.prepare()
     writer = subprocess.Popen(
-        [PYTHON, "-m", "tests.bench.writer", folder / "live.db"],
+        [*WRITER, folder / "live.db"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

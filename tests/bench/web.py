@@ -77,8 +77,17 @@ def _uploads(console: RunningConsole, folder: Path, file: Path, size: int) -> li
         )
         script.write_text(" ".join(f"'{part}'" for part in send))
 
+    def fresh() -> None:
+        copy.unlink(missing_ok=True)
+
     return [
-        Way("cp", ["cp", file, copy], lambda: copy.unlink(missing_ok=True), copy),
+        Way("cp", ["cp", file, copy], fresh, copy),
+        Way(
+            "cp, flushed to disk",
+            ["sh", "-c", f"cp '{file}' '{copy}' && sync '{copy}'"],
+            fresh,
+            copy,
+        ),
         Way("ours", ["sh", script], announce, ours=True),
     ]
 

@@ -1,6 +1,6 @@
 """A program that goes on writing to a SQLite database while it is restored.
 
-python -m tests.bench.writer DATABASE     until its input ends; prints the longest commit
+python writer.py DATABASE     until its input ends; prints the longest commit
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, expect
 from tests.figures import recorded
 from tests.services.console import RunningConsole, running_console
 from tests.services.postgres import RealPostgres
-from tests.test_browser_jobs import SLOW, _locked, _page_of, _programs, database
+from tests.test_browser_jobs import SLOW, _dumps, _locked, _page_of, database
 
 __all__ = ["database"]
 
@@ -33,9 +33,9 @@ def test_six_tabs_cost_less_than_a_third_of_a_core(
         outcomes["idle"] = _share_of_a_core(console)
         with _locked(database):
             pages[0].get_by_role("button", name="Back up now").click()
-            while not (programs := _programs(console, "pg_dump")):
+            while not (dumps := _dumps(console)):
                 time.sleep(0.05)
-            programs[0].suspend()  # it waits for a lock for a minute only
+            dumps[0].suspend()  # it waits for a lock for a minute only
         for page in pages:
             expect(page.get_by_text("Backup running")).to_be_visible(timeout=SLOW)
         outcomes["watching"] = _share_of_a_core(console)

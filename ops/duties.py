@@ -22,6 +22,7 @@ from ops.jobs.oversight import look_after, thin
 from ops.journal import forget_old_journals
 from ops.locks import locks_of
 from ops.notify import deliver_soon, forget_old
+from ops.recovery import settle_one, unsettled
 from ops.runs import begin_due
 from ops.samples import take_samples
 from ops.samples import thin as thin_samples
@@ -61,6 +62,13 @@ def _expire(home: Installation) -> None:
             )
 
 
+def _settle(home: Installation) -> None:
+    """What a restore has left that could not be settled at once, as on a server that was down."""
+    for target in home.targets:
+        if unsettled(target, home.folder):
+            settle_one(home, target)
+
+
 def _look_deep(home: Installation) -> None:
     """At night the deep checks of each target, one target after the other."""
     if not _NIGHT[0] <= time.localtime().tm_hour < _NIGHT[1]:
@@ -76,6 +84,7 @@ def _look_deep(home: Installation) -> None:
 
 DUTIES: Final[tuple[Duty, ...]] = (
     Duty("look after jobs", 5, look_after),
+    Duty("settle what was left", 60, _settle),
     Duty("forget old jobs", 3600, thin),
     Duty("give up what was kept long enough", 3600, _expire),
     Duty("forget old restores", 24 * 3600, lambda home: forget_old_journals(home.folder)),

@@ -22,7 +22,6 @@ from ops.errors import (
     OpsError,
     Refused,
     ToolFailed,
-    Unavailable,
 )
 from ops.health_deep import look_deep
 from ops.progress import SILENT, Progress
@@ -132,28 +131,12 @@ def _blame_the_archive(target: Target, folder: DataFolder, failed: OpsError) -> 
     """
     if isinstance(failed, ToolFailed):
         dialect_of(target.engine).facts(target.engine)  # raises Unavailable where it is gone
-        if any(sign in failed.detail for sign in _OF_THE_SERVER):
-            raise Unavailable(
-                "The database server broke off the test, so the backup could not be tried.",
-                "Try again when the server is up and its disk has room.",
-                failed.detail,
-            ) from failed
     if not isinstance(failed, MismatchFound) and folder.free_bytes() < _SPARE_BYTES:
         raise OpsError(
             "The disk is full, so the backup could not be tried.",
             "Make room on the disk of the data folder, then try again.",
             failed.detail,
         ) from failed
-
-
-_OF_THE_SERVER = (
-    "server closed the connection unexpectedly",
-    "the database system is",
-    "No space left on device",
-    "terminating connection due to administrator command",
-)
-"""What client programs print when it is the server's or its disk's fault, as far as they speak
-English; in another language only a server that is gone is told from a bad archive."""
 
 
 def _brought_back(

@@ -16,8 +16,10 @@ from ops.datafolder import DataFolder
 from ops.duties import DUTIES, Duty, keep_doing
 from ops.errors import Unavailable
 from ops.installation import Installation
-from ops.journal import journals_of
+from ops.journal import Journal, Step, journals_of
+from ops.locks import target_lock
 from ops.named_locks import AdvisoryLocks, FileLocks, held
+from ops.recovery import unsettled
 from ops.restore import restore_backup
 from ops.settings import Settings
 from ops.store import open_store
@@ -26,6 +28,7 @@ from tests.databases import LiveDatabase
 from tests.services.postgres import RealPostgres
 from tests.waiting import wait_for
 
+SETTLING = next(duty for duty in DUTIES if duty.name == "settle what was left")
 EXPIRY = next(duty for duty in DUTIES if duty.name == "give up what was kept long enough")
 
 
@@ -95,6 +98,17 @@ def test_one_console_does_the_duties_until_it_is_gone(
         _start(alone, stop, Duty("a", 3600, lambda _home: called.set()))
         assert not called.wait(1)
     assert called.wait(20)
+
+
+def test_what_could_not_be_settled_at_once_is_settled_later(
+    home: Installation, live: LiveDatabase
+) -> None:
+    journal = Journal.begin(home.folder, "live", live.backend, "restore", "x.zip")
+    with target_lock(home.folder, live.target):
+        SETTLING.do(home)
+        assert unsettled(live.target, home.folder), "a living process is at work on it"
+    SETTLING.do(home)
+    assert Journal.read(journal.path).step is Step.ROLLED_BACK
 
 
 LONG_AGO = "2020-01-01T00:00:00+00:00"

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import Engine, create_engine
 
 from ops.checks.base import CannotCheck, Check, Context, Finding, Level, Reading, Status
-from ops.checks.history import History, counted, weekly_growth
+from ops.checks.history import WHOSE, History, Sample, counted, weekly_growth
 from ops.checks.purpose import Purpose
 from ops.checks.sqlite import CHECKS
 from ops.errors import Refused
@@ -124,6 +124,13 @@ def test_a_counter_that_began_anew_is_not_compared() -> None:
     assert gained(history, 40, HOUR).endswith("in all")
     assert gained(history, 90, 2 * HOUR) == "50 in the last 1 hour"
     assert gained(history, 95, 3 * HOUR, began=2.5 * HOUR).endswith("in all")
+
+
+def test_the_counters_of_a_restored_database_are_its_own() -> None:
+    """It stands where the former one was, and may have counted more already."""
+    before, after = Sample(0, {"hits": 100, WHOSE: 5}), Sample(HOUR, {"hits": 900, WHOSE: 6})
+    assert not before.counts_on(after)
+    assert before.counts_on(Sample(HOUR, {"hits": 900, WHOSE: 5}))
 
 
 def test_without_a_history_all_that_was_counted_counts() -> None:

@@ -30,7 +30,7 @@ from tests.services.console import running_console
 from tests.services.postgres import RealPostgres
 from tests.services.redis import RealRedis
 from tests.services.worker import RunningWorker
-from tests.waiting import ended, held_by_another, waiting_restore
+from tests.waiting import ended, held_by_another, wait_for, waiting_restore
 
 # Workers have to start, or to come back, first.
 _ended = partial(ended, seconds=60)
@@ -130,6 +130,20 @@ def test_a_worker_killed_in_mid_job_leaves_an_interrupted_job_and_a_free_target(
     job_id = start(home, "restore", "live", "somebody", {"archive": str(archive)})
     assert _ended(home, job_id).state is State.DONE
     assert live.fingerprint() != drifted
+
+
+def test_a_worker_that_was_killed_counts_no_longer(
+    home: Installation, redis_server: RealRedis, tmp_path: Path
+) -> None:
+    with _workers(tmp_path, 1) as (worker,):
+        wait_for(lambda: queue.state_of(home) == "Waiting until a worker is free", 20)
+        worker.kill()
+        worker.process.wait()
+    with redis.Redis.from_url(redis_server.url) as client:
+        (name,) = client.smembers("rq:workers")
+        assert 0 < client.ttl(name) <= 120
+        client.delete(name)  # as it will be after that time
+    assert queue.state_of(home).startswith("No worker runs")
 
 
 def test_cancelling_reaches_a_worker(

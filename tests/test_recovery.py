@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from ops import Catalog, DataFolder, create_backup, prove_archive, restore_backup
+from ops import Catalog, DataFolder, Progress, create_backup, prove_archive, restore_backup
 from ops.dialects.sqlite import SQLite
-from ops.errors import BadArchive, OpsError, ToolFailed, Unavailable
+from ops.errors import BadArchive, OpsError, Unavailable
 from ops.installation import Installation
 from ops.journal import Journal, Step, forget_old_journals, journals_of
 from ops.recovery import settle_all, unsettled
-from tests.databases import SQLiteDatabase
+from tests.databases import PostgreSQLDatabase, SQLiteDatabase
+from tests.services.postgres import RealPostgres
 
 
 @pytest.fixture
@@ -67,24 +68,38 @@ def test_only_old_journals_that_keep_nothing_are_forgotten(
     assert left[0].step is Step.PREPARED
 
 
-@pytest.mark.parametrize(
-    "fault", ["server closed the connection unexpectedly", "No space left on device"]
-)
-def test_what_is_not_its_fault_does_not_mark_a_backup(
-    file: SQLiteDatabase, folder: DataFolder, monkeypatch: pytest.MonkeyPatch, fault: str
+class _PowerCut(Progress):
+    """Ends the server as a power switch would while it takes in the backup, and starts it anew."""
+
+    def __init__(self, cluster: RealPostgres) -> None:
+        self._cluster = cluster
+        self.looks = 0
+
+    def report(self, done: float, total: float, note: str = "") -> None:
+        self.looks += note == "Restoring beside the live database"
+        if self.looks == 2:
+            self.looks += 1
+            self._cluster.restart()
+
+
+@pytest.mark.parametrize("live", ["postgresql-16"], indirect=True)
+def test_a_server_that_breaks_off_is_not_the_backups_fault(
+    live: PostgreSQLDatabase, folder: DataFolder
 ) -> None:
-    archive = create_backup(file.target, folder).archive
-    prove_archive(file.target, archive, folder)
-
-    def fails(*_: object, **__: object) -> None:
-        raise ToolFailed("pg_restore ended with an error.", detail=f"pg_restore: error: {fault}")
-
-    monkeypatch.setattr(SQLite, "stage", fails)
-    with pytest.raises(Unavailable, match="could not be tried"):
-        prove_archive(file.target, archive, folder)
+    pad = "convert_to(repeat('x', 500), 'UTF8')"
+    live.run(f"INSERT INTO bulk SELECT g, {pad} FROM generate_series(10000, 400000) g")
+    archive, before = create_backup(live.target, folder).archive, live.fingerprint()
+    prove_archive(live.target, archive, folder)
+    cut = _PowerCut(live.cluster)
+    with pytest.raises(Unavailable):
+        prove_archive(live.target, archive, folder, progress=cut)
+    assert cut.looks == 3, "it was over before the power was cut"
     (entry,) = Catalog(folder, "live").entries()
     assert entry.tested
     assert entry.tested.passed
+    with pytest.raises(Unavailable):
+        restore_backup(live.target, archive, folder, progress=_PowerCut(live.cluster))
+    assert live.fingerprint() == before
 
 
 def test_a_full_disk_does_not_mark_a_backup(

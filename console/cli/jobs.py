@@ -79,6 +79,7 @@ def worker() -> None:
         from ops.jobs import queue
 
         logging.getLogger("ops.jobs").setLevel(logging.WARNING)  # a worker has no other page
+        logging.getLogger("ops.jobs.queue").setLevel(logging.INFO)
         settle_all(home)
         click.echo("The worker is ready.")
         sys.stdout.flush()

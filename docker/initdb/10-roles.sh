@@ -17,6 +17,14 @@ CREATE DATABASE console OWNER console;
 GRANT SELECT ON pg_hba_file_rules, pg_file_settings TO console;
 GRANT EXECUTE ON FUNCTION pg_hba_file_rules(), pg_show_all_file_settings() TO console;
 
+-- A restored database is made from this template: else each restore would take them away.
+ALTER DATABASE template0 ALLOW_CONNECTIONS true;
+\connect template0
+GRANT SELECT ON pg_hba_file_rules, pg_file_settings TO console;
+GRANT EXECUTE ON FUNCTION pg_hba_file_rules(), pg_show_all_file_settings() TO console;
+\connect postgres
+ALTER DATABASE template0 ALLOW_CONNECTIONS false;
+
 -- From here on, the superuser can sign in from inside this container only.
 ALTER ROLE CURRENT_USER PASSWORD NULL;
 SQL

@@ -28,6 +28,10 @@ _MILDER: Final = {Level.NOW: Level.SOON, Level.SOON: Level.INFO}
 _AGAIN: Final = " It is looked at again before it counts as a problem."
 
 
+WHOSE: Final = "of"
+"""The name of a figure that is no counter, but tells whose counters these are."""
+
+
 @dataclass(frozen=True)
 class Sample:
     """Counters as they stood at `taken`; they count since `began`, where that is known. Both in
@@ -38,7 +42,10 @@ class Sample:
     began: float | None = None
 
     def counts_on(self, later: Sample) -> bool:
-        """Whether nothing was set back between this sample and a later one."""
+        """Whether nothing was set back between this sample and a later one, and both are of the
+        same: a restored database begins to count anew."""
+        if self.figures.get(WHOSE) != later.figures.get(WHOSE):
+            return False
         known = self.began is not None and later.began is not None
         if known and abs(self.began - later.began) > _SAME_START_SECONDS:  # type: ignore[operator]
             return False

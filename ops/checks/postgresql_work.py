@@ -8,7 +8,7 @@ from typing import Any, Final
 from sqlalchemy.pool import QueuePool
 
 from ops.checks.base import Check, Context, Level, Reading
-from ops.checks.history import Sample, counted
+from ops.checks.history import WHOSE, Sample, counted
 from ops.checks.postgresql_sessions import must_see_others
 from ops.checks.words import GB, duration, many, size
 from ops.target import CountingPool, redact
@@ -16,7 +16,7 @@ from ops.target import CountingPool, redact
 _DAY: Final = 86_400
 
 _DATABASE: Final = """
-SELECT blks_hit AS hit, blks_read AS missed, deadlocks, temp_files, temp_bytes,
+SELECT datid::bigint AS of, blks_hit AS hit, blks_read AS missed, deadlocks, temp_files, temp_bytes,
        xact_commit AS kept, xact_rollback AS undone, extract(epoch FROM stats_reset)::float AS began
 FROM pg_stat_database WHERE datname = current_database()
 """
@@ -65,7 +65,8 @@ def _database(context: Context) -> Mapping[str, Any]:
 
 def _cache(context: Context, check: Check) -> Reading:
     row = _database(context)
-    found = counted(context, check.id, {"hit": row["hit"], "missed": row["missed"]}, row["began"])
+    figures = {"hit": row["hit"], "missed": row["missed"], WHOSE: row["of"]}
+    found = counted(context, check.id, figures, row["began"])
     total = found.by["hit"] + found.by["missed"]
     missed = 100 * found.by["missed"] / total if total else 0.0
     detail = f"{found.by['hit']:,.0f} hits, {found.by['missed']:,.0f} reads {found.since}"
@@ -78,7 +79,8 @@ def _cache(context: Context, check: Check) -> Reading:
 
 def _deadlocks(context: Context, check: Check) -> Reading:
     row = _database(context)
-    found = counted(context, check.id, {"deadlocks": row["deadlocks"]}, row["began"])
+    figures = {"deadlocks": row["deadlocks"], WHOSE: row["of"]}
+    found = counted(context, check.id, figures, row["began"])
     words = {"times": many(int(found.by["deadlocks"]), "time"), "since": found.since}
     rate = found.per_hour("deadlocks")
     detail = f"{found.by['deadlocks']:,.0f} deadlocks {found.since}"
@@ -87,7 +89,7 @@ def _deadlocks(context: Context, check: Check) -> Reading:
 
 def _temporary(context: Context, check: Check) -> Reading:
     row = _database(context)
-    figures = {"bytes": row["temp_bytes"], "files": row["temp_files"]}
+    figures = {"bytes": row["temp_bytes"], "files": row["temp_files"], WHOSE: row["of"]}
     found = counted(context, check.id, figures, row["began"])
     rate = found.per_hour("bytes") / GB
     words = {"bytes": size(found.by["bytes"]), "since": found.since}
@@ -101,7 +103,7 @@ def _undone(context: Context, check: Check) -> Reading:
     """Many programs end mere reading by taking it back, which does no harm: so it is told
     without alarm."""
     row = _database(context)
-    figures = {"kept": row["kept"], "undone": row["undone"]}
+    figures = {"kept": row["kept"], "undone": row["undone"], WHOSE: row["of"]}
     found = counted(context, check.id, figures, row["began"])
     total = found.by["kept"] + found.by["undone"]
     percent = 100 * found.by["undone"] / total if total else 0.0

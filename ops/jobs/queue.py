@@ -35,6 +35,8 @@ _ANSWER_SECONDS: Final = 5
 _AGAIN_SECONDS: Final = 2
 _OVERSEE_SECONDS: Final = 5
 _FORGET_FAILURES_SECONDS: Final = 3600
+_FORGOTTEN_SECONDS: Final = 60
+"""How long a worker that died still counts as one, and a minute more."""
 _NO_LIMIT: Final = -1
 _AHEAD: Final = (JobStatus.QUEUED, JobStatus.DEFERRED, JobStatus.SCHEDULED)
 
@@ -70,10 +72,13 @@ def knows(home: Installation, job_id: str) -> bool:
 def state_of(home: Installation) -> str:
     """What a waiting job waits for, in words."""
     try:
-        workers = SimpleWorker.count(connection=_connection(home))
+        connection = _connection(home)
+        # The list keeps the names of those that died; what each of them says of itself fades.
+        names = SimpleWorker.all_keys(connection=connection)
+        is_served = bool(names) and bool(connection.exists(*names))
     except RedisError as cause:
         return _gone(cause).message
-    if not workers:
+    if not is_served:
         return "No worker runs: somebody must start `ops-console worker`"
     return "Waiting until a worker is free"
 
@@ -84,7 +89,12 @@ def work(home: Installation) -> None:
     while True:
         try:
             connection = redis.Redis.from_url(_address(home))
-            worker = _Worker([NAME], connection=connection, serializer=JSONSerializer)
+            worker = _Worker(
+                [NAME],
+                connection=connection,
+                serializer=JSONSerializer,
+                worker_ttl=_FORGOTTEN_SECONDS,
+            )
             worker.home = home
             worker.work(logging_level="WARNING")
             if worker.is_told_to_stop:
@@ -131,7 +141,9 @@ class _Worker(SimpleWorker):
     def _do(self, job_id: str) -> None:
         """The job ends with this process, if that is killed: see `ops.programs.run`."""
         try:
+            log.info("job %s begins", job_id)
             run(command_of(job_id), env=environment(self.home), watch=self._watch, every=1)
+            log.info("job %s has ended", job_id)
         except ToolFailed as failed:
             # Its row tells people; what it wrote to its log tells whoever looks after workers.
             log.warning("job %s: %s", job_id, failed.detail)

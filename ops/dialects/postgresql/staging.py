@@ -30,7 +30,7 @@ from ops.dialects.postgresql.names import beside, is_ours, oid_of, quoted, run_p
 from ops.dialects.postgresql.reading import memory_limit, read_through, unreadable
 from ops.dialects.postgresql.sessions import application_of, attended
 from ops.dialects.postgresql.tools import ClientTools, tools_for, tools_that_read
-from ops.errors import OpsError, ToolCrashed, ToolFailed
+from ops.errors import OpsError, ToolCrashed, ToolFailed, Unavailable
 from ops.journal import Journal, Step
 from ops.programs import bytes_read, run
 from ops.progress import Progress
@@ -213,14 +213,30 @@ def _create_statement(name: str, like: dict[str, object], major: int) -> str:
     return " ".join(parts)
 
 
+_OF_THE_SERVER: Final = (
+    "server closed the connection unexpectedly",
+    "the database system is",
+    "No space left on device",
+    "terminating connection due to administrator command",
+)
+"""What pg_restore prints when it is the server's or its disk's fault, as far as they speak English;
+in another language only a server that is gone is told from a bad archive."""
+
+
 def _restore_failed(failed: ToolFailed) -> OpsError:
+    if any(sign in failed.detail for sign in _OF_THE_SERVER):
+        return Unavailable(
+            "The database server broke off the work while the backup was being brought back.",
+            "Try again when the server is up and its disk has room. The backup is not to blame.",
+            failed.detail,
+        )
     told = explained(failed)
     if told.hint:
         return told
     if isinstance(failed, ToolCrashed):
         return unreadable(failed.detail)
     return ToolFailed(
-        "The backup could not be brought back: PostgreSQL refused a part of it. ",
+        "The backup could not be brought back: PostgreSQL refused a part of it.",
         "The details name the part. A missing right or extension can be granted or "
         "installed; else use another backup.",
         failed.detail,

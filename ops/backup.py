@@ -96,10 +96,11 @@ def create_backup(
                 hashing = helper.begin(partial(file_sha256, draft.path, cached=True))
                 progress.report(0.8, 1, "Writing to disk")
                 draft.flush()
-                proof = None
-                if read_back:
-                    proof = _read_back(dialect, draft.path, workspace, progress.within(0.8, 1))
                 digest = _awaited(hashing, progress)
+            proof = None
+            if read_back:
+                draft.let_go()
+                proof = _read_back(dialect, draft.path, workspace, progress.within(0.8, 1))
             archive = draft.commit()
         catalog.note_hash(archive, digest)
         if proof is not None:

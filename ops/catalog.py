@@ -7,7 +7,6 @@ complete and flushed. Whatever else lies in the folder is shown as what it is.
 from __future__ import annotations
 
 import fcntl
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -22,7 +21,14 @@ from pydantic import BaseModel
 from ops.archive.manifest import Manifest
 from ops.archive.reader import Archive, open_archive
 from ops.archive.seal import is_sealed, seal_key
-from ops.datafolder import DataFolder, forget_cached, fsync_folder, replace_durably, safe_name
+from ops.datafolder import (
+    DataFolder,
+    flush,
+    forget_cached,
+    fsync_folder,
+    replace_durably,
+    safe_name,
+)
 from ops.dialects import entry_suffixes
 from ops.errors import BadArchive, NotABackup, Refused
 from ops.proof import Proof, Prove
@@ -267,9 +273,12 @@ class Draft:
         self.path = folder / f".{self._final.name}.part"
 
     def flush(self) -> None:
-        """Write it to the disk, and let the next read be of the disk."""
-        with self.path.open("rb+") as file:
-            os.fsync(file.fileno())
+        """Wait until it is on disk."""
+        flush(self.path)
+
+    def let_go(self) -> None:
+        """Let the next read be of the disk."""
+        with self.path.open("rb") as file:
             forget_cached(file.fileno())
 
     def commit(self) -> Path:

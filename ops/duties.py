@@ -18,11 +18,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from ops import activity, jobs
 from ops.errors import OpsError
 from ops.installation import Installation
+from ops.jobs import rows
 from ops.jobs.oversight import look_after, thin
 from ops.journal import forget_old_journals
 from ops.locks import locks_of
 from ops.notify import deliver_soon, forget_old
-from ops.recovery import settle_one, unsettled
+from ops.recovery import has_leftovers, settle_one
 from ops.runs import begin_due
 from ops.samples import take_samples
 from ops.samples import thin as thin_samples
@@ -62,10 +63,11 @@ def _expire(home: Installation) -> None:
             )
 
 
-def _settle(home: Installation) -> None:
-    """What a restore has left that could not be settled at once, as on a server that was down."""
+def _clear_away(home: Installation) -> None:
+    """What a broken-off restore has left beside the database because the server was down."""
+    at_work = {claim.target for claim in rows.all_claims(home)}
     for target in home.targets:
-        if unsettled(target, home.folder):
+        if target.name not in at_work and has_leftovers(target, home.folder):
             settle_one(home, target)
 
 
@@ -84,7 +86,7 @@ def _look_deep(home: Installation) -> None:
 
 DUTIES: Final[tuple[Duty, ...]] = (
     Duty("look after jobs", 5, look_after),
-    Duty("settle what was left", 60, _settle),
+    Duty("clear away what was left", 120, _clear_away),
     Duty("forget old jobs", 3600, thin),
     Duty("give up what was kept long enough", 3600, _expire),
     Duty("forget old restores", 24 * 3600, lambda home: forget_old_journals(home.folder)),

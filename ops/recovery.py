@@ -11,7 +11,7 @@ from ops.dialects import dialect_of
 from ops.dialects.base import Replacement, Stuck
 from ops.errors import Busy, NeedsHuman, OpsError, Refused
 from ops.installation import Installation
-from ops.journal import Journal, journals_of
+from ops.journal import Journal, Step, journals_of
 from ops.locks import target_lock
 from ops.target import Target
 from ops.undo import use_up
@@ -46,6 +46,16 @@ def settle_one(home: Installation, target: Target) -> bool:
 def unsettled(target: Target, folder: DataFolder) -> bool:
     """Whether an interrupted restore of this target still waits to be settled."""
     return any(not journal.is_settled for journal in journals_of(folder, target.name))
+
+
+def has_leftovers(target: Target, folder: DataFolder) -> bool:
+    """Whether something of a restore that never got to its swap waits to be removed. Whether a
+    swap has happened is another question, which may take long or a person."""
+    try:
+        journals = journals_of(folder, target.name)
+    except NeedsHuman:
+        return False  # the Restore page tells of it
+    return any(not one.is_settled and one.step is not Step.SWAPPING for one in journals)
 
 
 def settle_target(target: Target, folder: DataFolder) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Final
 from ops.datafolder import DataFolder, file_sha256
 from ops.dialects import dialect_of
 from ops.dialects.base import Replacement
-from ops.errors import Refused
+from ops.errors import DiskFull, Refused
 from ops.journal import Journal, journals_of
 from ops.locks import target_lock
 from ops.progress import Progress
@@ -64,32 +65,38 @@ def expire_undo_points(target: Target, folder: DataFolder) -> list[UndoPoint]:
     Raises Busy where something else is being done with the target.
     """
     now = datetime.now(UTC)
-    if not any(_has_news(journal, now) for journal in journals_of(folder, target.name)):
+    if not any(_go_and_news(target, folder, now)):
         return []
-    gone = []
     with target_lock(folder, target):
-        for journal in journals_of(folder, target.name):
-            point = point_of(journal)
-            if point is None or not _has_news(journal, now):
-                continue
-            if journal.undo_over is not None and point.until < now:
-                use_up(target, journal)
-                gone.append(point)
-            else:
-                journal.undo_over = None if journal.undo_over else now.isoformat()
+        go, news = _go_and_news(target, folder, now)
+        points = [point for journal in go if (point := point_of(journal))]
+        for journal in go:  # first, since this makes room on a full disk
+            use_up(target, journal)
+        for journal in news:
+            journal.undo_over = _seen_over(journal, now)
+            with suppress(DiskFull):  # the next look notes it
                 journal.write()
-    return gone
+    return points
 
 
-def _has_news(journal: Journal, now: datetime) -> bool:
-    """Whether what is kept is newly over, was so for long enough, or is over no more because the
-    clock went back."""
-    point = point_of(journal)
-    if point is None:
-        return False
-    if journal.undo_over is None:
-        return point.until < now
-    return point.until >= now or now - datetime.fromisoformat(journal.undo_over) > _GRACE
+def _go_and_news(
+    target: Target, folder: DataFolder, now: datetime
+) -> tuple[list[Journal], list[Journal]]:
+    """The journals of what is to go, and those that must note when it was seen to be over."""
+    kept = [journal for journal in journals_of(folder, target.name) if point_of(journal)]
+    news = [journal for journal in kept if _seen_over(journal, now) != journal.undo_over]
+    over = [journal for journal in kept if journal.undo_over and journal not in news]
+    go = [one for one in over if now - datetime.fromisoformat(str(one.undo_over)) > _GRACE]
+    return go, news
+
+
+def _seen_over(journal: Journal, now: datetime) -> str | None:
+    """When the time of what it keeps was first seen to be up; None while it is not. A note from
+    the future is one of a wrong clock."""
+    if datetime.fromisoformat(str(journal.undo_until)) >= now:
+        return None
+    noted = journal.undo_over
+    return noted if noted and datetime.fromisoformat(noted) <= now else now.isoformat()
 
 
 def use_up(target: Target, journal: Journal) -> None:

@@ -28,7 +28,7 @@ from tests.databases import LiveDatabase
 from tests.services.postgres import RealPostgres
 from tests.waiting import wait_for
 
-SETTLING = next(duty for duty in DUTIES if duty.name == "settle what was left")
+CLEARING = next(duty for duty in DUTIES if duty.name == "clear away what was left")
 EXPIRY = next(duty for duty in DUTIES if duty.name == "give up what was kept long enough")
 
 
@@ -100,15 +100,19 @@ def test_one_console_does_the_duties_until_it_is_gone(
     assert called.wait(20)
 
 
-def test_what_could_not_be_settled_at_once_is_settled_later(
+def test_what_could_not_be_removed_at_once_is_removed_later(
     home: Installation, live: LiveDatabase
 ) -> None:
     journal = Journal.begin(home.folder, "live", live.backend, "restore", "x.zip")
     with target_lock(home.folder, live.target):
-        SETTLING.do(home)
+        CLEARING.do(home)
         assert unsettled(live.target, home.folder), "a living process is at work on it"
-    SETTLING.do(home)
+    CLEARING.do(home)
     assert Journal.read(journal.path).step is Step.ROLLED_BACK
+    swapping = Journal.begin(home.folder, "live", live.backend, "restore", "y.zip")
+    swapping.advance(Step.SWAPPING)
+    CLEARING.do(home)
+    assert Journal.read(swapping.path).step is Step.SWAPPING, "that may take a person"
 
 
 LONG_AGO = "2020-01-01T00:00:00+00:00"
@@ -133,6 +137,11 @@ def test_a_clock_that_was_wrong_for_a_while_deletes_nothing(
     EXPIRY.do(home)
     (after,) = journals_of(home.folder, live.target.name)
     assert after == before, "the right clock begins anew"
+    _over(home, live, until=LONG_AGO, seen="2100-01-01T00:00:00+00:00")
+    EXPIRY.do(home)
+    (after,) = journals_of(home.folder, live.target.name)
+    assert after.undo_over is not None
+    assert after.undo_over < "2100", "a wrong clock noted when it was seen"
 
 
 def test_a_former_database_goes_when_its_time_is_up(home: Installation, live: LiveDatabase) -> None:

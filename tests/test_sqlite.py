@@ -153,32 +153,40 @@ def test_an_archive_of_another_page_size(
     assert file.fingerprint() == drifted
 
 
-def test_the_largest_pages_leave_the_former_database_whole(
-    folder: DataFolder, tmp_path: Path
+def _paged(path: Path, page_size: int) -> None:
+    """A database of some megabytes in rollback mode, with pages of that size."""
+    rows = f"SELECT value, randomblob(6000) FROM json_each('{list(range(800))}')"
+    table = "CREATE TABLE t (id INTEGER PRIMARY KEY, pad)"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(f"PRAGMA page_size={page_size}; {table}; INSERT INTO t {rows}")
+
+
+def _contents(path: Path) -> list[tuple[object, ...]]:
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        return connection.execute("SELECT id, hex(pad) FROM t ORDER BY id").fetchall()
+
+
+@pytest.mark.parametrize("live_size", [512, 1024, 4096, 65536])
+@pytest.mark.parametrize("saved_size", [512, 4096, 65536])
+def test_pages_of_any_size_leave_the_former_database_whole(
+    folder: DataFolder, tmp_path: Path, live_size: int, saved_size: int
 ) -> None:
-    """Of them few fit into SQLite's usual cache; what does not goes into the live file at once,
-    which is copied for the undo after the first step."""
+    """What does not fit into SQLite's cache goes into the live file at once, which is copied for
+    the undo after the first step. A page that is copied may be many of the live file's."""
     path = tmp_path / "live.db"
     target = Target.parse("live", f"sqlite:///{path}")
-    fill = f"INSERT INTO t SELECT value, randomblob(60000) FROM json_each('{list(range(400))}')"
-
-    def contents() -> list[tuple[object, ...]]:
-        with closing(sqlite3.connect(path)) as connection:
-            assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-            return connection.execute("SELECT id, hex(pad) FROM t ORDER BY id").fetchall()
-
-    with closing(sqlite3.connect(path)) as connection:
-        connection.executescript(
-            f"PRAGMA page_size=65536; CREATE TABLE t (id INTEGER PRIMARY KEY, pad); {fill}"
-        )
-    archive, saved = create_backup(target, folder).archive, contents()
-    with closing(sqlite3.connect(path)) as connection:
-        connection.executescript("UPDATE t SET pad = randomblob(60000)")
-    drifted = contents()
+    _paged(path, saved_size)
+    archive, saved = create_backup(target, folder).archive, _contents(path)
+    path.unlink()
+    _paged(path, live_size)
+    former = _contents(path)
     restore_backup(target, archive, folder)
-    assert contents() == saved
+    assert _contents(path) == saved
+    (point,) = undo_points(target, folder)
+    assert _contents(Path(point.location)) == former
     undo_restore(target, folder)
-    assert contents() == drifted
+    assert _contents(path) == former
 
 
 def _garbage(path: Path) -> None:

@@ -36,7 +36,7 @@ _AGAIN_SECONDS: Final = 2
 _OVERSEE_SECONDS: Final = 5
 _FORGET_FAILURES_SECONDS: Final = 3600
 _FORGOTTEN_SECONDS: Final = 60
-"""How long a worker that died still counts as one, and a minute more."""
+"""How long a worker that died still counts as one; where it had no job, a minute more."""
 _NO_LIMIT: Final = -1
 _AHEAD: Final = (JobStatus.QUEUED, JobStatus.DEFERRED, JobStatus.SCHEDULED)
 
@@ -134,6 +134,9 @@ class _Worker(SimpleWorker):
         self.is_told_to_stop = True
         super().request_stop(signum, frame)  # type: ignore[no-untyped-call]
 
+    def get_heartbeat_ttl(self, job: Any, working_time: float = 0.0) -> int:
+        return _FORGOTTEN_SECONDS
+
     def execute_job(self, job: Any, queue: Any) -> None:
         job.do = self._do
         super().execute_job(job, queue)
@@ -155,10 +158,11 @@ class _Worker(SimpleWorker):
             return
         self._watched = time.monotonic()
         try:
-            look_after(self.home)
             self.heartbeat()
         except RedisError:
             log.info("Redis does not answer; the job goes on")
+        try:
+            look_after(self.home)
         except Exception:
             log.exception("the jobs could not be looked after")
 

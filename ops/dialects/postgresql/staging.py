@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -219,15 +220,23 @@ _OF_THE_SERVER: Final = (
     "No space left on device",
     "terminating connection due to administrator command",
 )
-"""What pg_restore prints when it is the server's or its disk's fault, as far as they speak English;
-in another language only a server that is gone is told from a bad archive."""
+"""What pg_restore prints when the server ends or its disk is full, as far as they speak English; in
+another language only a server that is gone is told from a bad archive."""
+
+
+def _is_of_the_server(detail: str) -> bool:
+    """Asked of what pg_restore says itself: commands and rows of the archive prove nothing."""
+    lines = [line for line in detail.splitlines() if line.startswith("pg_restore:")]
+    said = re.sub(r'"[^"]*"', "", "\n".join(lines))
+    return any(sign in said for sign in _OF_THE_SERVER)
 
 
 def _restore_failed(failed: ToolFailed) -> OpsError:
-    if any(sign in failed.detail for sign in _OF_THE_SERVER):
+    if _is_of_the_server(failed.detail):
         return Unavailable(
             "The database server broke off the work while the backup was being brought back.",
-            "Try again when the server is up and its disk has room. The backup is not to blame.",
+            "Try again when the server is up and its disk has room. If it breaks off each time, "
+            "use another backup.",
             failed.detail,
         )
     told = explained(failed)

@@ -140,8 +140,8 @@ def _make_quick(copy: sqlite3.Connection) -> None:
 
 
 def copy_file(source_path: Path, into: Path, watch: Callable[[], None]) -> None:
-    """A snapshot copy without a report, for the safety copy under a lock. `watch` is called every
-    8 MB or so; what it raises breaks the copy off."""
+    """A snapshot copy without a report, for the safety copy under a lock. `watch` is called
+    again and again; what it raises breaks the copy off."""
     with reading(source_path) as source, writing(into) as copy, translated(into):
         _make_quick(copy)
         source.execute("BEGIN")  # a snapshot of its own, as in `_copied`

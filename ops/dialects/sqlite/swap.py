@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, wait
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -33,8 +34,9 @@ _LOOK_SECONDS: Final = 600
 _NOT_LOOKED: Final = "not looked at"
 _PAGES_PER_STEP: Final = 200
 _CACHED_PAGES: Final = 500
-"""More than one step: in rollback mode what does not fit is written into the live file, of which
-the safety copy is taken after the first. A cache of 16 MB made the whole a tenth slower."""
+"""Of the live file, and more than a step has: in rollback mode what does not fit is written into
+the live file, of which the safety copy is taken after the first step. Much larger ones are slower:
+with 16 MB the whole takes a tenth longer."""
 _FEWEST_PAGES: Final = 2
 """The step that copies the last page also commits. So there must be one before it, in
 which the lock is held and the safety copy can be taken."""
@@ -139,6 +141,15 @@ _COPY_SHARE: Final = 0.7
 """The rest goes by in the checkpoint, which must not be broken off and so reports nothing."""
 
 
+def _step_of(source: sqlite3.Connection, live: sqlite3.Connection) -> int:
+    """How many pages of `source` are copied in a step: as many as `_PAGES_PER_STEP` of `live` take
+    up, and never all of them."""
+    sizes = [int(one.execute("PRAGMA page_size").fetchone()[0]) for one in (source, live)]
+    live_pages_each = max(1, sizes[0] // sizes[1])
+    pages = int(source.execute("PRAGMA page_count").fetchone()[0])
+    return min(max(1, _PAGES_PER_STEP // live_pages_each), pages - 1)
+
+
 class _Writer:
     """The one transaction that makes a replacement live."""
 
@@ -163,20 +174,21 @@ class _Writer:
         self._hashing: Future[str] | None = None
         self._helper = HelperThread()
 
-    def run(self) -> str:
-        """Copy, commit, checkpoint; the safety copy's SHA-256. Raises Busy or Cancelled with
-        nothing changed."""
+    def run(self) -> str | None:
+        """Copy, commit, checkpoint; the safety copy's SHA-256, where it could be read. Raises Busy
+        or Cancelled with nothing changed."""
         with self._helper:
             found = self._replace()
+            if found not in ("ok", _NOT_LOOKED):
+                raise NeedsHuman(
+                    "The restored database does not pass SQLite's own check.",
+                    "Undo the restore, and look at the disk of this machine.",
+                    detail=found,
+                )
             assert self._hashing is not None  # nothing is committed before the copy is kept
-            sha256 = self._hashing.result()
-        if found not in ("ok", _NOT_LOOKED):
-            raise NeedsHuman(
-                "The restored database does not pass SQLite's own check.",
-                "Undo the restore, and look at the disk of this machine.",
-                detail=found,
-            )
-        return sha256
+            with suppress(OSError):  # it is read once more, and that error is told
+                return self._hashing.result()
+        return None
 
     def _replace(self) -> str:
         """What SQLite's own check says of the database that is live then."""
@@ -189,8 +201,7 @@ class _Writer:
             live.execute(f"PRAGMA cache_size={_CACHED_PAGES}")
             # While copying, `_step` keeps the deadline; it is asked once a second.
             live.execute("PRAGMA busy_timeout=1000")
-            pages = source.execute("PRAGMA page_count").fetchone()[0]
-            self._pages_per_step = min(_PAGES_PER_STEP, pages - 1)
+            self._pages_per_step = _step_of(source, live)
             source.backup(live, pages=self._pages_per_step, progress=self._step, sleep=0.01)
             live.execute(f"PRAGMA busy_timeout={patience * 1000}")
             live.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -207,13 +218,15 @@ class _Writer:
                 )
             self._progress.report(0, 1, "Waiting for another program to finish writing")
             return
+        if status not in (sqlite3.SQLITE_OK, sqlite3.SQLITE_DONE):
+            return  # `backup` raises it
         if self._copying is None:
             # The first step has been made, so the write lock is held: nobody can commit.
             self._copying = self._helper.begin(self._copy_live)
         # In WAL mode the live file can be copied while pages go to its side; else not. The step
         # that copies the last page also commits.
         if not self._in_wal or remaining <= self._pages_per_step:
-            self._keep_safety_copy(self._copying)
+            self._keep_safety_copy(self._copying, (total - remaining) / total)
         self._progress.report(total - remaining, total, "Putting the backup in place")
 
     def _copy_live(self, progress: Progress) -> None:
@@ -225,12 +238,12 @@ class _Writer:
             _copy_in_another_process(self._live, draft, watch)
         flush(draft)
 
-    def _keep_safety_copy(self, copying: Future[None]) -> None:
-        """Wait for the copy and give it its name; later nobody can go on without it."""
+    def _keep_safety_copy(self, copying: Future[None], share: float) -> None:
+        """Wait for the copy and give it its name; `share` of the work is done meanwhile."""
         if self._hashing is not None:
             return
         while not wait([copying], timeout=0.5).done:
-            self._progress.report(0, 1, "Keeping the present database for undo")
+            self._progress.report(share, 1, "Keeping the present database for undo")
         copying.result()
         # Nobody can change it any more; before the lock, another program could.
         self._journal.advance(Step.SWAPPING, cookie=self._locked_cookie(self._draft))

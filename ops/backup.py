@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -16,11 +15,11 @@ from ops.archive.reader import extract_entry
 from ops.archive.seal import seal_key, sealed
 from ops.archive.writer import ArchiveWriter
 from ops.catalog import LABEL_LIMIT, Catalog, read_archive
-from ops.datafolder import DataFolder, file_sha256, safe_name
+from ops.datafolder import DataFolder, file_sha256, flush, forget_cached, safe_name
 from ops.dialects import dialect_of
 from ops.dialects.base import Dialect, Notice, NoticeLevel, Snapshot, SupportsReadInto
 from ops.errors import BadArchive, OpsError, PreflightRefused
-from ops.helper_thread import HelperThread
+from ops.helper_thread import HelperThread, awaited
 from ops.locks import target_lock
 from ops.progress import SILENT, Progress
 from ops.proof import Proof, Prove
@@ -94,24 +93,19 @@ def create_backup(
             with HelperThread() as helper:
                 # Of what was written; whether the disk has kept it, reading back tells.
                 hashing = helper.begin(partial(file_sha256, draft.path, cached=True))
-                progress.report(0.8, 1, "Writing to disk")
-                draft.flush()
-                digest = _awaited(hashing, progress)
+                report = partial(progress.report, 0.8, 1, "Writing to disk")
+                report()
+                flush(draft.path)
+                digest = awaited(hashing, report)
             proof = None
             if read_back:
-                draft.let_go()
+                forget_cached(draft.path)
                 proof = _read_back(dialect, draft.path, workspace, progress.within(0.8, 1))
             archive = draft.commit()
         catalog.note_hash(archive, digest)
         if proof is not None:
             catalog.note_proof(archive, proof)
     return BackupResult(archive, archive.stat().st_size, digest, dialect.backend, snapshot.tables)
-
-
-def _awaited(hashing: Future[str], progress: Progress) -> str:
-    while not wait([hashing], timeout=0.5).done:
-        progress.report(1, 1, "Writing to disk")
-    return hashing.result()
 
 
 class Entry:

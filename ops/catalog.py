@@ -21,14 +21,7 @@ from pydantic import BaseModel
 from ops.archive.manifest import Manifest
 from ops.archive.reader import Archive, open_archive
 from ops.archive.seal import is_sealed, seal_key
-from ops.datafolder import (
-    DataFolder,
-    flush,
-    forget_cached,
-    fsync_folder,
-    replace_durably,
-    safe_name,
-)
+from ops.datafolder import DataFolder, fsync_folder, replace_durably, safe_name
 from ops.dialects import entry_suffixes
 from ops.errors import BadArchive, NotABackup, Refused
 from ops.proof import Proof, Prove
@@ -271,15 +264,6 @@ class Draft:
             number += 1
             self._final = folder / f"{safe_name(database)}-{stamp}-{number}.zip"
         self.path = folder / f".{self._final.name}.part"
-
-    def flush(self) -> None:
-        """Wait until it is on disk."""
-        flush(self.path)
-
-    def let_go(self) -> None:
-        """Let the next read be of the disk."""
-        with self.path.open("rb") as file:
-            forget_cached(file.fileno())
 
     def commit(self) -> Path:
         """Flush the draft and give it its name; from then on it is listed."""

@@ -151,10 +151,11 @@ def fsync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def forget_cached(handle: int) -> None:
+def forget_cached(file: Path) -> None:
     """Let the next read of a flushed file come from the disk, where the system can be told."""
     if hasattr(os, "posix_fadvise"):
-        os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
+        with file.open("rb") as content:
+            os.posix_fadvise(content.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def flush(file: Path) -> None:
@@ -170,9 +171,9 @@ def file_sha256(path: Path, progress: Progress = SILENT, *, cached: bool = False
     """The SHA-256 of a file: read from the disk itself where the system lets us say so, unless
     `cached` content will do."""
     digest, done, total = hashlib.sha256(), 0, path.stat().st_size
+    if not cached:
+        forget_cached(path)
     with path.open("rb") as file:
-        if not cached:
-            forget_cached(file.fileno())
         while chunk := file.read(_READ_AT_ONCE):
             digest.update(chunk)
             done += len(chunk)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import Final, TypeVar
 
 from ops.errors import Cancelled
 from ops.progress import Progress
 
 T = TypeVar("T")
+
+_BETWEEN_LOOKS_SECONDS: Final = 0.5
 
 
 class HelperThread:
@@ -40,3 +42,11 @@ class _GivenUp(Progress):
     def report(self, done: float, total: float, note: str = "") -> None:
         if self.event.is_set():
             raise Cancelled
+
+
+def awaited(work: Future[T], watch: Callable[[], object]) -> T:
+    """What came of `work` in another thread; `watch` is called twice a second until then, and what
+    it raises ends the waiting."""
+    while not wait((work,), _BETWEEN_LOOKS_SECONDS).done:
+        watch()
+    return work.result()

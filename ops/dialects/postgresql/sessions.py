@@ -18,12 +18,12 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ops.dialects.postgresql.connect import APPLICATION, maintenance
 from ops.errors import Busy
+from ops.helper_thread import awaited
 from ops.journal import Journal
 
 _BETWEEN_ENDINGS_SECONDS: Final = 0.02
 _TO_END_SECONDS: Final = 0.005
 _HURRIED: Final = 10
-_BETWEEN_LOOKS_SECONDS: Final = 0.5
 _HANG_UP_AFTER_SECONDS: Final = 4
 _LEFTOVERS_END_WITHIN_SECONDS: Final = 60
 
@@ -85,12 +85,10 @@ def attended(
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(work)
         try:
-            while not wait((running,), _BETWEEN_LOOKS_SECONDS).done:
-                watch()
+            return awaited(running, watch)
         except BaseException:
             _stop(raw, running)
             raise
-        return running.result()
 
 
 def _stop(raw: Any, running: Future[Any]) -> None:

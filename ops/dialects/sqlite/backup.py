@@ -11,7 +11,15 @@ from typing import Final
 
 from ops.archive.manifest import TableRows
 from ops.dialects.base import Notice, NoticeLevel, Sink, Snapshot, with_columns
-from ops.dialects.sqlite.connect import SIDE_FILES, bytes_of, heeding, reading, translated, writing
+from ops.dialects.sqlite.connect import (
+    SIDE_FILES,
+    bytes_of,
+    heeding,
+    hold_snapshot,
+    reading,
+    translated,
+    writing,
+)
 from ops.dialects.sqlite.rows import as_shapes
 from ops.dialects.sqlite.stream import bytes_of_file, held_still, size_of
 from ops.dialects.sqlite.wary import count_tables, shapes
@@ -87,8 +95,7 @@ def _copied(
     into, copied = workspace / "copy.db", progress.within(0, 0.2)
     with reading(path, timeout=_PATIENCE_SECONDS) as source, writing(into) as copy:
         _make_quick(copy)
-        source.execute("BEGIN")
-        source.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        hold_snapshot(source)
         taken_at = datetime.now(UTC)
 
         def step(_status: int, remaining: int, total: int) -> None:
@@ -144,8 +151,7 @@ def copy_file(source_path: Path, into: Path, watch: Callable[[], None]) -> None:
     again and again; what it raises breaks the copy off."""
     with reading(source_path) as source, writing(into) as copy, translated(into):
         _make_quick(copy)
-        source.execute("BEGIN")  # a snapshot of its own, as in `_copied`
-        source.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        hold_snapshot(source)  # as in `_copied`
         source.backup(copy, pages=_PAGES_PER_STEP, progress=lambda *_: watch())
 
 

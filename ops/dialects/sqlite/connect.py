@@ -65,6 +65,13 @@ def writing(path: Path, *, timeout: float = 5, create: bool = True) -> Iterator[
         yield connection
 
 
+def hold_snapshot(connection: sqlite3.Connection) -> None:
+    """Begin a transaction that sees the database as it is now, whatever others write after it: not
+    BEGIN makes the snapshot, but the first read."""
+    connection.execute("BEGIN")
+    connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+
+
 def _open(uri: str, timeout: float) -> sqlite3.Connection:
     # isolation_level=None: transactions begin where the code says so, nowhere else.
     return sqlite3.connect(uri, uri=True, timeout=timeout, isolation_level=None)

@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from ops.dialects.sqlite.connect import writing
+from ops.dialects.sqlite.connect import hold_snapshot, writing
 from ops.errors import OpsError, ToolFailed
 from ops.programs import output_of
 
@@ -69,8 +69,7 @@ def _stands_still(connection: sqlite3.Connection) -> bool:
             before = _version(connection)
             busy, in_wal, in_file = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
             if not busy and in_wal == in_file:
-                connection.execute("BEGIN")
-                connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+                hold_snapshot(connection)
                 if _version(connection) == before:
                     return True
                 connection.execute("ROLLBACK")

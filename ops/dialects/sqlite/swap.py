@@ -12,7 +12,7 @@ import sqlite3
 import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, wait
+from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,7 @@ from ops.dialects.sqlite.backup import copy_file
 from ops.dialects.sqlite.connect import SIDE_FILES, heeding, reading, writing
 from ops.dialects.sqlite.wary import look_at_live
 from ops.errors import Busy, Cancelled, NeedsHuman, OpsError, Refused, ToolFailed
-from ops.helper_thread import HelperThread
+from ops.helper_thread import HelperThread, awaited
 from ops.journal import Journal, Step
 from ops.programs import run
 from ops.progress import Progress
@@ -242,9 +242,8 @@ class _Writer:
         """Wait for the copy and give it its name; `share` of the work is done meanwhile."""
         if self._hashing is not None:
             return
-        while not wait([copying], timeout=0.5).done:
-            self._progress.report(share, 1, "Keeping the present database for undo")
-        copying.result()
+        report = partial(self._progress.report, share, 1, "Keeping the present database for undo")
+        awaited(copying, report)
         # Nobody can change it any more; before the lock, another program could.
         self._journal.advance(Step.SWAPPING, cookie=self._locked_cookie(self._draft))
         replace_durably(self._draft, self._keep)

@@ -65,29 +65,28 @@ def expire_undo_points(target: Target, folder: DataFolder) -> list[UndoPoint]:
     Raises Busy where something else is being done with the target.
     """
     now = datetime.now(UTC)
-    if not any(_go_and_news(target, folder, now)):
+    if not any(_over(target, folder, now)):
         return []
     with target_lock(folder, target):
-        go, news = _go_and_news(target, folder, now)
+        go, news = _over(target, folder, now)
         points = [point for journal in go if (point := point_of(journal))]
         for journal in go:  # first, since this makes room on a full disk
             use_up(target, journal)
-        for journal in news:
-            journal.undo_over = _seen_over(journal, now)
+        for journal, seen in news:
+            journal.undo_over = seen
             with suppress(DiskFull):  # the next look notes it
                 journal.write()
     return points
 
 
-def _go_and_news(
+def _over(
     target: Target, folder: DataFolder, now: datetime
-) -> tuple[list[Journal], list[Journal]]:
+) -> tuple[list[Journal], list[tuple[Journal, str | None]]]:
     """The journals of what is to go, and those that must note when it was seen to be over."""
     kept = [journal for journal in journals_of(folder, target.name) if point_of(journal)]
-    news = [journal for journal in kept if _seen_over(journal, now) != journal.undo_over]
-    over = [journal for journal in kept if journal.undo_over and journal not in news]
-    go = [one for one in over if now - datetime.fromisoformat(str(one.undo_over)) > _GRACE]
-    return go, news
+    looks = [(journal, _seen_over(journal, now)) for journal in kept]
+    go = [one for one, seen in looks if seen and now - datetime.fromisoformat(seen) > _GRACE]
+    return go, [(one, seen) for one, seen in looks if seen != one.undo_over]
 
 
 def _seen_over(journal: Journal, now: datetime) -> str | None:

@@ -126,7 +126,7 @@ def _blame_the_archive(target: Target, folder: DataFolder, failed: OpsError) -> 
     """Return if what failed is the archive's own fault, as far as can be told.
 
     Raises:
-        Unavailable: the server has gone, or was started anew, while it was tried.
+        Unavailable: the server has gone while it was tried.
         OpsError: the disk is full.
     """
     if isinstance(failed, ToolFailed):

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from typing import Final
 
-from ops.checks import alerts, backups, backups_schedule, outlook, postgresql, redis, sqlite
+from ops.checks import alerts, backups, outlook, postgresql, redis, sqlite
 from ops.checks.base import Check
 
 _HEAD: Final = """\
@@ -25,7 +25,7 @@ _GROUPS: Final[tuple[tuple[str, tuple[Check, ...]], ...]] = (
     ("SQLite", sqlite.CHECKS),
     ("PostgreSQL", postgresql.CHECKS),
     ("Redis", redis.CHECKS),
-    ("Backups", (*backups.CHECKS, *backups_schedule.CHECKS, backups.REREAD)),
+    ("Backups", (*backups.CHECKS, *backups.UPKEEP_CHECKS)),
     ("Outlook", (outlook.DATABASE_DISK, outlook.BACKUPS_DISK)),
     ("Messages", (alerts.MESSAGES, alerts.WATCHDOG)),
 )

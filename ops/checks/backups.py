@@ -57,7 +57,7 @@ def backup_findings(
     asked = [check for check in CHECKS if room is not None or check is not _ROOM]
     if upkeep is not None:
         asked = [_by_schedule(check, upkeep) for check in asked]
-        asked += [*SCHEDULE_CHECKS, REREAD]
+        asked += UPKEEP_CHECKS
     context = Context(no_questions, facts)
     return [check.answer(context) for check in asked]
 
@@ -178,7 +178,7 @@ _ROOM: Final = Check(
     source="twice the size because staging and undo each need a copy (own)",
 )
 
-REREAD: Final = Check(
+_REREAD: Final = Check(
     id="backups.reread",
     title="Kept backups read again",
     measure=_reread,
@@ -191,6 +191,9 @@ REREAD: Final = Check(
     warning=21,
     source="three times a weekly reading (own)",
 )
+
+UPKEEP_CHECKS: Final = (*SCHEDULE_CHECKS, _REREAD)
+"""What is asked where there is a schedule to judge by."""
 
 CHECKS: Final = (
     Check(

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy.pool import QueuePool
 
 from ops.checks.base import Check, Context, Level, Reading
-from ops.checks.history import WHOSE, Sample, counted
+from ops.checks.history import WHOSE, Counted, Sample, counted
 from ops.checks.postgresql_sessions import must_see_others
 from ops.checks.words import GB, duration, many, size
 from ops.target import CountingPool, redact
@@ -16,7 +15,8 @@ from ops.target import CountingPool, redact
 _DAY: Final = 86_400
 
 _DATABASE: Final = """
-SELECT datid::bigint AS of, blks_hit AS hit, blks_read AS missed, deadlocks, temp_files, temp_bytes,
+SELECT datid::bigint AS of, blks_hit AS hit, blks_read AS missed, deadlocks,
+       temp_files AS files, temp_bytes AS bytes,
        xact_commit AS kept, xact_rollback AS undone, extract(epoch FROM stats_reset)::float AS began
 FROM pg_stat_database WHERE datname = current_database()
 """
@@ -59,14 +59,14 @@ _LOAD_STATEMENTS: Final = (
 )
 
 
-def _database(context: Context) -> Mapping[str, Any]:
-    return context.ask(_DATABASE)[0]
+def _of_database(context: Context, check: Check, *names: str) -> Counted:
+    """How much these counters of the database gained."""
+    row = context.ask(_DATABASE)[0]
+    return counted(context, check.id, {name: row[name] for name in (*names, WHOSE)}, row["began"])
 
 
 def _cache(context: Context, check: Check) -> Reading:
-    row = _database(context)
-    figures = {"hit": row["hit"], "missed": row["missed"], WHOSE: row["of"]}
-    found = counted(context, check.id, figures, row["began"])
+    found = _of_database(context, check, "hit", "missed")
     total = found.by["hit"] + found.by["missed"]
     missed = 100 * found.by["missed"] / total if total else 0.0
     detail = f"{found.by['hit']:,.0f} hits, {found.by['missed']:,.0f} reads {found.since}"
@@ -78,9 +78,7 @@ def _cache(context: Context, check: Check) -> Reading:
 
 
 def _deadlocks(context: Context, check: Check) -> Reading:
-    row = _database(context)
-    figures = {"deadlocks": row["deadlocks"], WHOSE: row["of"]}
-    found = counted(context, check.id, figures, row["began"])
+    found = _of_database(context, check, "deadlocks")
     words = {"times": many(int(found.by["deadlocks"]), "time"), "since": found.since}
     rate = found.per_hour("deadlocks")
     detail = f"{found.by['deadlocks']:,.0f} deadlocks {found.since}"
@@ -88,9 +86,7 @@ def _deadlocks(context: Context, check: Check) -> Reading:
 
 
 def _temporary(context: Context, check: Check) -> Reading:
-    row = _database(context)
-    figures = {"bytes": row["temp_bytes"], "files": row["temp_files"], WHOSE: row["of"]}
-    found = counted(context, check.id, figures, row["began"])
+    found = _of_database(context, check, "bytes", "files")
     rate = found.per_hour("bytes") / GB
     words = {"bytes": size(found.by["bytes"]), "since": found.since}
     detail = (
@@ -102,9 +98,7 @@ def _temporary(context: Context, check: Check) -> Reading:
 def _undone(context: Context, check: Check) -> Reading:
     """Many programs end mere reading by taking it back, which does no harm: so it is told
     without alarm."""
-    row = _database(context)
-    figures = {"kept": row["kept"], "undone": row["undone"], WHOSE: row["of"]}
-    found = counted(context, check.id, figures, row["began"])
+    found = _of_database(context, check, "kept", "undone")
     total = found.by["kept"] + found.by["undone"]
     percent = 100 * found.by["undone"] / total if total else 0.0
     words = {"percent": f"{percent:.0f}", "since": found.since}

@@ -27,7 +27,7 @@ def draw_undo_points(target: Target) -> None:
                 f"The database as it was before {before}, {ago(point.kept_at)} "
                 f"({plain(local(point.kept_at))}), {size(point.size_bytes)}."
             )
-            st.caption(f"Kept until {plain(local(point.until))}, and deleted within a day after.")
+            _tell_its_end(point)
             with st.container(horizontal=True):
                 if st.button(
                     "Undo", key=f"undo-{point.id}", icon=":material/undo:", disabled=is_busy(target)
@@ -51,9 +51,13 @@ def draw_databases_beside(target: Target) -> None:
             )
             st.markdown("Any program that reads such databases can open it at this address:")
             st.code(address, language=None, wrap_lines=True)
-            st.caption(f"Kept until {plain(local(point.until))}, and deleted within a day after.")
+            _tell_its_end(point)
             if st.button("Delete", key=f"drop-{point.id}", icon=":material/delete:"):
                 _drop(target, point)
+
+
+def _tell_its_end(point: UndoPoint) -> None:
+    st.caption(f"Kept until {plain(local(point.until))}, and deleted within a day after.")
 
 
 @st.dialog("Undo?")

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from ops import Catalog, DataFolder, Progress, create_backup, prove_archive, restore_backup
+from ops.dialects.postgresql.staging import _restore_failed
 from ops.dialects.sqlite import SQLite
-from ops.errors import BadArchive, OpsError, Unavailable
+from ops.errors import BadArchive, OpsError, ToolFailed, Unavailable
 from ops.installation import Installation
 from ops.journal import Journal, Step, forget_old_journals, journals_of
 from ops.recovery import settle_all, unsettled
@@ -68,6 +69,10 @@ def test_only_old_journals_that_keep_nothing_are_forgotten(
     assert left[0].step is Step.PREPARED
 
 
+_GONE = "The database server broke off the work|The database does not answer"
+"""What pg_restore noticed first, or we."""
+
+
 class _PowerCut(Progress):
     """Ends the server as a power switch would while it takes in the backup, and starts it anew."""
 
@@ -91,15 +96,29 @@ def test_a_server_that_breaks_off_is_not_the_backups_fault(
     archive, before = create_backup(live.target, folder).archive, live.fingerprint()
     prove_archive(live.target, archive, folder)
     cut = _PowerCut(live.cluster)
-    with pytest.raises(Unavailable):
+    with pytest.raises(Unavailable, match=_GONE):
         prove_archive(live.target, archive, folder, progress=cut)
     assert cut.looks == 3, "it was over before the power was cut"
     (entry,) = Catalog(folder, "live").entries()
     assert entry.tested
     assert entry.tested.passed
-    with pytest.raises(Unavailable):
+    with pytest.raises(Unavailable, match=_GONE):
         restore_backup(live.target, archive, folder, progress=_PowerCut(live.cluster))
     assert live.fingerprint() == before
+
+
+@pytest.mark.parametrize(
+    ("told", "is_excused"),
+    [
+        ("could not execute query: server closed the connection unexpectedly", True),
+        ("COPY failed for table t: ERROR:  could not extend file: No space left on device", True),
+        ('COPY failed for table "t": ERROR:  "No space left on device" is no number', False),
+        ("could not execute query: ERROR:  not here\nCONTEXT:  No space left on device", False),
+    ],
+)
+def test_only_the_servers_own_words_excuse_a_backup(told: str, is_excused: bool) -> None:
+    failed = ToolFailed("pg_restore ended with an error.", detail=f"pg_restore: error: {told}")
+    assert isinstance(_restore_failed(failed), Unavailable) == is_excused
 
 
 def test_a_full_disk_does_not_mark_a_backup(

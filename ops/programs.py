@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import io
 import math
 import os
@@ -37,6 +38,8 @@ _NEEDED: Final = (
     "SYSTEMROOT",
 )
 _GRACE_SECONDS: Final = 3.0
+_PIPE_BYTES: Final = 1 << 20
+"""As many as Linux gives without further rights (pipe(7), pipe-max-size)."""
 _PR_SET_PDEATHSIG: Final = 1
 _LIBC: Final = ctypes.CDLL(None) if sys.platform == "linux" else None
 """Loaded beforehand: between fork and exec, beside other threads, as little as can be is done."""
@@ -106,6 +109,7 @@ def output_of(
         process = started(command, env, subprocess.PIPE, errors, limits)
         assert isinstance(process.stdout, io.BufferedIOBase)
         try:
+            _widen(process.stdout)
             with process.stdout:
                 yield process.stdout
             process.wait()
@@ -147,6 +151,13 @@ def bytes_read() -> int:
         with suppress(psutil.Error, AttributeError):
             total += program.io_counters().read_chars
     return total
+
+
+def _widen(pipe: IO[bytes]) -> None:
+    """Let a pipe hold more than the usual 64 KiB, so that its two ends wait less for each other;
+    one that the system keeps small does as well."""
+    with suppress(OSError, AttributeError):
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
 
 
 def _check(

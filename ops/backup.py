@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from ops.archive.manifest import DatabaseInfo, EntryProof, Manifest, TableRows
-from ops.archive.reader import extract_entry
 from ops.archive.seal import seal_key, sealed
+from ops.archive.unpack import extract_entry
 from ops.archive.writer import ArchiveWriter
 from ops.catalog import LABEL_LIMIT, Catalog, read_archive
 from ops.datafolder import DataFolder, file_sha256, flush, forget_cached, safe_name

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ops.archive.manifest import Manifest, TableRows
-from ops.archive.reader import Archive, extract_entry
+from ops.archive.reader import Archive
 from ops.archive.seal import is_sealed, seal_key
+from ops.archive.unpack import extract_entry
 from ops.backup import refuse_if_told
 from ops.catalog import read_archive
 from ops.datafolder import DataFolder

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ops.archive.reader import verify_entry
+from ops.archive.unpack import verify_entry
 from ops.catalog import Catalog, read_archive
 from ops.checks.base import Finding
 from ops.datafolder import DataFolder, file_sha256

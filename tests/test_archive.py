@@ -26,8 +26,9 @@ from hypothesis import strategies as st
 from ops import Catalog, DataFolder, verify_archive
 from ops.archive.deflate import BLOCK, Digest, Read, deflated_blocks, stored_blocks
 from ops.archive.manifest import DatabaseInfo, EntryProof, Manifest, TableRows
-from ops.archive.reader import Archive, extract_entry, open_archive
+from ops.archive.reader import Archive, open_archive
 from ops.archive.seal import is_sealed, seal_key, sealed
+from ops.archive.unpack import extract_entry
 from ops.archive.writer import ArchiveWriter
 from ops.catalog import EntryState
 from ops.dialects import entry_suffixes
@@ -212,7 +213,8 @@ import sys
 from pathlib import Path
 sys.modules["isal"] = None
 from ops.archive import deflate
-from ops.archive.reader import extract_entry, open_archive
+from ops.archive.reader import open_archive
+from ops.archive.unpack import extract_entry
 from ops.archive.writer import ArchiveWriter
 from ops.progress import SILENT
 assert deflate._codec.__name__ == "zlib"

@@ -1,8 +1,9 @@
-"""Deflating on several cores into one ordinary stream, and hashing beside it.
+"""Deflating on several cores into one ordinary stream, inflating it likewise, and hashing beside.
 
 Blocks are compressed each by itself and joined at sync flushes (RFC 1951, 3.2.4), so that
-every unzip program reads the whole as one stream. ISA-L does it 5 times faster than zlib at
-a size within 3 % of its level 1; where it is missing, zlib makes the same format.
+every unzip program reads the whole as one stream, and whoever knows where a block begins can
+unpack it alone. ISA-L does it 5 times faster than zlib at a size within 3 % of its level 1; where
+it is missing, zlib makes the same format.
 """
 
 from __future__ import annotations
@@ -10,11 +11,11 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Final
 
-from ops.archive.manifest import EntryProof
+from ops.archive.manifest import MOST_BLOCKS, EntryProof
 from ops.cores import usable_cores
 
 _codec: Any
@@ -27,6 +28,9 @@ except ImportError:  # no wheel for this kind of machine
 
 BLOCK: Final = 1 << 20
 """Bytes; at this size the blocks' independence costs less than 1 % of the result."""
+
+MOST_PACKED: Final = BLOCK + (BLOCK >> 6)
+"""Bytes; more no block needs, not even of what cannot be made smaller."""
 
 _MOST_THREADS: Final = 8
 _RAW: Final = -15
@@ -88,9 +92,11 @@ class Digest:
             self._waiting.popleft().result()
         return self._sha256.hexdigest()
 
-    def proof(self, name: str) -> EntryProof:
-        """What a manifest says of an entry with this content."""
-        return EntryProof(name=name, size=self.size, sha256=self.sha256())
+    def proof(self, name: str, packed: Sequence[int] = ()) -> EntryProof:
+        """What a manifest says of an entry with this content, deflated in pieces of so many
+        bytes."""
+        blocks = " ".join(map(str, packed)) if len(packed) <= MOST_BLOCKS else ""
+        return EntryProof(name=name, size=self.size, sha256=self.sha256(), blocks=blocks)
 
 
 def stored_blocks(read: Read, digest: Digest) -> Iterator[memoryview]:
@@ -108,7 +114,7 @@ def deflated_blocks(read: Read, digest: Digest) -> Iterator[bytes]:
 
     Memory is bounded: two blocks for each thread are in the making, and two more read ahead.
     """
-    threads = min(_MOST_THREADS, usable_cores())
+    threads = _threads()
     spare = [memoryview(bytearray(BLOCK)) for _ in range(2 * threads + 2)]
     making: deque[tuple[memoryview, Future[None], Future[bytes]]] = deque()
 
@@ -141,6 +147,40 @@ def _deflate(block: memoryview, *, last: bool) -> bytes:
     head: bytes = compressor.compress(block)
     tail: bytes = compressor.flush(zlib.Z_FINISH if last else zlib.Z_SYNC_FLUSH)
     return head + tail
+
+
+def inflated_blocks(read: Callable[[int], bytes], lengths: Sequence[int]) -> Iterator[bytes]:
+    """The content of a stream that `deflated_blocks` made in pieces of these `lengths`; `read`
+    gives the next so many bytes of it.
+
+    Memory is bounded: two blocks for each thread are in the making. Raises `ERRORS` where a piece
+    is not a whole block.
+    """
+    threads = _threads()
+    making: deque[Future[bytes]] = deque()
+    pool = ThreadPoolExecutor(threads)
+    try:
+        for number, length in enumerate(lengths, 1):
+            making.append(pool.submit(_inflate, read(length), last=number == len(lengths)))
+            if len(making) > 2 * threads:
+                yield making.popleft().result()
+        while making:
+            yield making.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _inflate(packed: bytes, *, last: bool) -> bytes:
+    inflate = decompressor()
+    block: bytes = inflate.decompress(packed, BLOCK + 1)
+    fits = len(block) < BLOCK if last else len(block) == BLOCK
+    if not fits or inflate.eof is not last or inflate.unused_data:
+        raise zlib.error("a block does not begin or end where it should")
+    return block
+
+
+def _threads() -> int:
+    return min(_MOST_THREADS, usable_cores())
 
 
 def _fill(read: Read, buffer: memoryview) -> int:

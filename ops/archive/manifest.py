@@ -18,6 +18,10 @@ MANIFEST_NAME: Final = "manifest.json"
 MANIFEST_LIMIT: Final = 16 << 20
 """Bytes; 5,000 tables with 20 columns each need about 3 MB."""
 
+MOST_BLOCKS: Final = 1_000_000
+"""Of an entry; where there are more, their lengths are left out: they would need more than the
+limit."""
+
 MOST_COLUMNS: Final = 100_000
 """Beyond so many, their names are left out: they would need more than the limit."""
 
@@ -60,13 +64,28 @@ class TableRows(BaseModel):
 
 
 class EntryProof(BaseModel):
-    """Size in bytes and SHA-256 of one uncompressed entry."""
+    """Size in bytes and SHA-256 of one uncompressed entry.
+
+    `blocks` tells how many bytes each MiB of it takes up in the ZIP, where they can be unpacked
+    side by side. It is no promise, only a help in reading, and no part of the seal.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     name: str = Field(max_length=200)
     size: Whole
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    blocks: str = Field(default="", pattern=r"^([0-9]{1,7}( [0-9]{1,7})*)?$")
+
+    @property
+    def promise(self) -> tuple[int, str]:
+        """What content must have to be the one that was saved."""
+        return self.size, self.sha256
+
+    @property
+    def block_lengths(self) -> list[int]:
+        """`blocks` in numbers."""
+        return [int(length) for length in self.blocks.split()]
 
 
 class DatabaseInfo(BaseModel):
@@ -122,7 +141,9 @@ class Manifest(BaseModel):
 
     def sealed_text(self) -> bytes:
         """What a seal covers: the manifest without the seal, in one canonical form."""
-        data = self.model_dump(mode="json", exclude={"seal"})
+        data = self.model_dump(
+            mode="json", exclude={"seal": True, "entries": {"__all__": {"blocks"}}}
+        )
         return json.dumps(data, sort_keys=True, separators=(",", ":")).encode()
 
 

@@ -49,12 +49,14 @@ class ArchiveWriter:
         info.header_offset, info.CRC = self._zip.start_dir, 0
         file.seek(info.header_offset)
         file.write(info.FileHeader(zip64=True))  # the sizes follow when they are known
+        lengths = []
         with Digest() as digest:
             for block in blocks(read, digest):
                 file.write(block)
-                info.compress_size += len(block)
+                lengths.append(len(block))
                 progress.report(digest.size, total, "Packing the ZIP")
-            proof = digest.proof(name)
+            proof = digest.proof(name, () if compressed else lengths)
+        info.compress_size = sum(lengths)
         self._close_entry(info, digest)
         return proof
 

@@ -99,15 +99,19 @@ def size_of(connection: sqlite3.Connection) -> int:
     return int(pages) * int(connection.execute("PRAGMA page_size").fetchone()[0])
 
 
+def reading_command(path: Path, size: int) -> list[str | Path]:
+    """A program that prints the first `size` bytes of the file."""
+    return [sys.executable, "-I", "-c", _READ, path, str(size)]
+
+
 @contextmanager
 def bytes_of_file(path: Path, size: int) -> Iterator[io.BufferedIOBase]:
     """The first `size` bytes of the file, to be read to their end.
 
     Raises OpsError where the file cannot be read.
     """
-    command: list[str | Path] = [sys.executable, "-I", "-c", _READ, path, str(size)]
     try:
-        with output_of(command, env=os.environ) as stream:
+        with output_of(reading_command(path, size), env=os.environ) as stream:
             yield stream
     except ToolFailed as failed:
         raise OpsError(

@@ -475,3 +475,23 @@ def test_a_grant_that_the_health_page_asks_for_does_not_stop_a_restore(
 def _rows_of(live: PostgreSQLDatabase) -> Fingerprint:
     """All but the schema's text, which names the grants."""
     return {name: rows for name, rows in live.fingerprint().items() if name != "schema"}
+
+
+_WITH_STATISTICS = """
+SELECT DISTINCT schemaname || '.' || tablename, inherited FROM pg_stats
+WHERE schemaname <> 'information_schema' ORDER BY 1, 2
+"""
+
+
+def test_the_planner_knows_a_restored_database_as_after_a_plain_analyze(
+    database: PostgreSQLDatabase, folder: DataFolder
+) -> None:
+    """Of every table, also of the catalogue, of partitions, their parents and what is stored of
+    views; with names that need quotes."""
+    database.run('CREATE SCHEMA "Ö d"; CREATE TABLE "Ö d"."Ein ""T""" AS SELECT 1 AS "A b"')
+    restore_backup(database.target, create_backup(database.target, folder).archive, folder)
+    told = database.rows(_WITH_STATISTICS)
+    database.run("ANALYZE")
+    assert told == database.rows(_WITH_STATISTICS)
+    assert {('Ö d.Ein "T"', False), ("public.moods", False)} <= set(told)
+    assert {("public.event", True), ("public.event_2024", False)} <= set(told)

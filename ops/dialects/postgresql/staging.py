@@ -12,12 +12,13 @@ from typing import Final
 
 from sqlalchemy import Connection, Engine, text
 
-from ops.archive.manifest import Manifest, TableRows
+from ops.archive.manifest import Manifest
 from ops.cores import usable_cores
 from ops.dialects.base import Replacement
 from ops.dialects.postgresql import guest
-from ops.dialects.postgresql.backup import count_tables, explained, server_major
-from ops.dialects.postgresql.connect import ToolAccess, connected, database_of, maintenance
+from ops.dialects.postgresql.analyze import analyze_and_count
+from ops.dialects.postgresql.backup import explained, server_major
+from ops.dialects.postgresql.connect import ToolAccess, database_of, maintenance
 from ops.dialects.postgresql.contents import (
     archive_major,
     entries_of,
@@ -29,7 +30,7 @@ from ops.dialects.postgresql.contents import (
 from ops.dialects.postgresql.growth import Growth, Limit, expected_bytes
 from ops.dialects.postgresql.names import beside, is_ours, oid_of, quoted, run_plain
 from ops.dialects.postgresql.reading import memory_limit, read_through, unreadable
-from ops.dialects.postgresql.sessions import application_of, attended
+from ops.dialects.postgresql.sessions import application_of
 from ops.dialects.postgresql.tools import ClientTools, tools_for, tools_that_read
 from ops.errors import OpsError, ToolCrashed, ToolFailed, Unavailable
 from ops.journal import Journal, Step
@@ -96,7 +97,8 @@ def stage(
         watch = partial(_watch_filling, growth, expected_bytes(manifest, dump))
         _fill(by, plan, application, dump, watch)
         counting = growth.within(_FILLED, 1)
-        tables = _analyzed(by, plan.staged, application, counting, checksums=manifest.has_checksums)
+        checksums = manifest.has_checksums
+        tables = analyze_and_count(by, plan.staged, application, counting, checksums=checksums)
         size = growth.checked_size()
     facts: dict[str, str | int] = {"oid": oid, "guest": plan.login}
     return Replacement(plan.staged, size, facts, tuple(plan.notes), tables)
@@ -174,21 +176,6 @@ def _watch_filling(growth: Growth, expected: int) -> None:
     """Report how much of the `expected` bytes is there. Raises BadArchive, Cancelled."""
     size = min(growth.checked_size(), expected * 0.99)
     growth.within(0, _FILLED).report(size, expected, "Restoring beside the live database")
-
-
-def _analyzed(
-    engine: Engine, staged: str, application: str, progress: Progress, *, checksums: bool
-) -> tuple[TableRows, ...]:
-    """Let the planner know the staging database; the exact rows of every table in it."""
-
-    def report() -> None:
-        progress.report(0, 1, "Telling the planner")
-
-    with connected(engine, staged, application=application) as connection:
-        attended(connection, lambda: run_plain(connection, "ANALYZE"), report)
-    with connected(engine, staged, autocommit=False, application=application) as connection:
-        connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
-        return count_tables(connection, progress, checksums=checksums)
 
 
 def _create_statement(name: str, like: dict[str, object], major: int) -> str:

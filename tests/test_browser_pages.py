@@ -97,6 +97,20 @@ def test_the_chosen_database_is_named_and_kept(
         page.reload()
 
 
+def test_a_page_asks_for_the_server_once_and_where_it_is(
+    console: RunningConsole, context: BrowserContext
+) -> None:
+    """Not first in a folder of the page's own name, which costs a tenth of a second."""
+    page = _page(context, console)
+    asked = list[str]()
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(f"{console.address}/size")
+    expect(page.get_by_text("Whole database").first).to_be_visible(timeout=SLOW)
+    assert [url for url in asked if "health" in url] == [f"{console.address}/_stcore/health"]
+    with console.signed_in() as client:
+        assert "<title>Ops Console</title>" in client.get("/size").text
+
+
 def test_a_damaged_backup_is_not_offered(console: RunningConsole, context: BrowserContext) -> None:
     target = Target.parse("till", f"sqlite:///{console.folder / 'till.db'}")
     archive = create_backup(target, console.data).archive

@@ -21,7 +21,16 @@ from console.uploads import expire_stale_uploads
 from console.web.answers import problem
 from console.web.gate import Gate
 from console.web.quiet import QuietStreamlit
-from console.web.routes import downloads, exports, liveness, login, metrics, reports, uploads
+from console.web.routes import (
+    downloads,
+    exports,
+    liveness,
+    login,
+    metrics,
+    pages,
+    reports,
+    uploads,
+)
 from console.web.security import SecurityHeaders
 from ops.duties import keep_doing
 from ops.recovery import settle_all
@@ -32,7 +41,7 @@ _ALL_METHODS: Final = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS
 
 def create_app(script: Path = MAIN_SCRIPT) -> App:
     """The application around the Streamlit script. One for a process."""
-    parts = (login, liveness, metrics, downloads, exports, reports, uploads)
+    parts = (login, liveness, metrics, pages, downloads, exports, reports, uploads)
     ours = [route for part in parts for route in part.ROUTES]
     return App(
         script,

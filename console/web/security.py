@@ -9,11 +9,11 @@ import base64
 import hashlib
 import re
 from functools import cache
-from pathlib import Path
 
-import streamlit
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from console.web.shell import shell
 
 
 def inline_hash(text: str) -> str:
@@ -29,8 +29,7 @@ def page_policy() -> str:
     Components arrive as blob: modules, and styles are made while drawing (unsafe-inline).
     Neither scripts from elsewhere nor text that is turned into a script can run.
     """
-    index = Path(streamlit.__file__).parent / "static" / "index.html"
-    inline = re.findall(r"<script>(.*?)</script>", index.read_text(encoding="utf-8"), re.DOTALL)
+    inline = re.findall(r"<script>(.*?)</script>", shell(), re.DOTALL)
     hashes = " ".join(map(inline_hash, inline))
     return "; ".join(
         (

@@ -66,7 +66,9 @@ def _uploads(console: RunningConsole, folder: Path, file: Path, size: int) -> li
     copy, script = folder / "copy", folder / "up.sh"
 
     def announce() -> None:
-        """Each upload has an address of its own."""
+        """Each upload has an address of its own; the former one is gone, as the copy is."""
+        for former in console.data.uploads.iterdir():
+            former.unlink()
         with console.signed_in() as client:
             made = client.post("/api/uploads", headers={"Upload-Length": str(size)})
             where = f"{console.address}{made.raise_for_status().headers['location']}"

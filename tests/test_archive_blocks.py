@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ops.archive import unpack
-from ops.archive.deflate import BLOCK, MOST_PACKED, Digest, deflated_blocks, inflated_blocks
+from ops.archive.deflate import BLOCK, ERRORS, MOST_PACKED, Digest, deflated_blocks, inflated_blocks
 from ops.archive.manifest import EntryProof, Manifest
 from ops.archive.reader import open_archive
 from ops.archive.seal import is_sealed, sealed
@@ -160,6 +160,22 @@ def test_memory_does_not_grow_with_the_blocks() -> None:
 
     assert peak(200) < peak(20) + 2 * BLOCK
     assert peak(200) < 30 * BLOCK
+
+
+def test_a_join_that_other_programs_could_not_read_is_noticed() -> None:
+    """Each bit of the end of a block is looked at, as it is where all is read as one stream."""
+    content = random.Random(1).randbytes(BLOCK) + b"rest"
+    first, rest = _pieces_of(content)
+    told = [len(first), len(rest)]
+    for bit in range(8 * 8):
+        damaged = bytearray(first)
+        damaged[-1 - bit // 8] ^= 1 << bit % 8
+        pieces = iter([bytes(damaged), rest])
+        try:
+            read = b"".join(inflated_blocks(lambda _, given=pieces: next(given), told))
+        except ERRORS:
+            continue
+        assert read == zlib.decompress(bytes(damaged) + rest, -15)
 
 
 def test_a_block_that_unpacks_to_more_is_refused() -> None:

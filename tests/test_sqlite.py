@@ -6,7 +6,6 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -24,7 +23,6 @@ from ops import (
     undo_restore,
 )
 from ops.dialects.sqlite import restore as restoring
-from ops.dialects.sqlite import swap
 from ops.errors import Busy, Cancelled, Refused, Unavailable
 from tests import clients, processes
 from tests.archives import assert_nothing_left, unpacked_into
@@ -189,35 +187,6 @@ def test_pages_of_any_size_leave_the_former_database_whole(
     assert _contents(Path(point.location)) == former
     undo_restore(target, folder)
     assert _contents(path) == former
-
-
-@pytest.mark.parametrize("file", ["wal"], indirect=True)
-@pytest.mark.parametrize("looked_at", [False, True])
-def test_the_former_database_is_kept_though_somebody_looks_at_an_older_moment(
-    file: SQLiteDatabase, folder: DataFolder, monkeypatch: pytest.MonkeyPatch, looked_at: bool
-) -> None:
-    """Then what was committed since lies beside the file, of which a plain copy would miss it."""
-    ways = list[str]()
-    archive = create_backup(file.target, folder).archive
-    with closing(sqlite3.connect(file.path, isolation_level=None, check_same_thread=False)) as one:
-        if looked_at:
-            one.execute("BEGIN")
-            one.execute("SELECT count(*) FROM bulk").fetchone()
-
-        def noted(way: str, real: Callable[..., None], *given: object) -> None:
-            real(*given)
-            ways.append(way)
-            if one.in_transaction:
-                one.execute("ROLLBACK")
-
-        for way in ("copy_file", "_copy_in_another_process"):
-            monkeypatch.setattr(swap, way, partial(noted, way, getattr(swap, way)))
-        file.drift()
-        drifted = file.fingerprint()
-        restore_backup(file.target, archive, folder)
-        assert ways == ["copy_file" if looked_at else "_copy_in_another_process"]
-        undo_restore(file.target, folder)
-    assert file.fingerprint() == drifted
 
 
 def _garbage(path: Path) -> None:

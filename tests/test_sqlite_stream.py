@@ -19,7 +19,7 @@ from ops import DataFolder, Target, create_backup
 from ops.archive.writer import ArchiveWriter
 from ops.backup import Entry
 from ops.dialects.sqlite import backup
-from ops.dialects.sqlite.stream import bytes_of_file, held_still, size_of
+from ops.dialects.sqlite.stream import bytes_of_file, held_still, reading_command, size_of
 from ops.errors import OpsError
 from ops.progress import SILENT
 from tests.archives import unpacked_into
@@ -190,6 +190,33 @@ def _until_it_waits(reader: psutil.Process) -> None:
     while (now := reader.cpu_times()) != used or reader.status() != psutil.STATUS_SLEEPING:
         used = now
         time.sleep(0.05)
+
+
+_WITHOUT = "import os; del os.sendfile\n"
+_ELSEWHERE = """
+import os
+real = os.sendfile
+os.sendfile = lambda out, source, offset, most: real(out, source, int(), most + "")
+"""
+"""Other systems than Linux want a number as offset, which is a TypeError."""
+_NOW_AND_THEN = """
+import os
+real, calls = os.sendfile, []
+def sendfile(*arguments):
+    calls.append(0)
+    if len(calls) % 3 == 2:
+        raise OSError("not just now")
+    return real(*arguments[:3], min(arguments[3], 70_001))
+os.sendfile = sendfile
+"""
+
+
+@pytest.mark.parametrize("system", [_WITHOUT, _ELSEWHERE, _NOW_AND_THEN])
+def test_where_bytes_cannot_be_handed_on_they_are_copied(database: Path, system: str) -> None:
+    content = database.read_bytes()
+    *program, code, path, size = reading_command(database, len(content) - 5)
+    command = [*program, f"{system}{code}", path, size]
+    assert subprocess.run(command, capture_output=True, check=True).stdout == content[:-5]
 
 
 def test_a_file_that_ends_too_soon_is_told(database: Path) -> None:

@@ -33,6 +33,8 @@ MOST_PACKED: Final = BLOCK + (BLOCK >> 6)
 """Bytes; more no block needs, not even of what cannot be made smaller."""
 
 _MOST_THREADS: Final = 8
+_END: Final = b"\x03\x00"
+"""An empty last block (RFC 1951, 3.2.6). Only behind one that is whole does it end the stream."""
 _RAW: Final = -15
 """Window bits of a stream without a header of its own, as a ZIP holds it."""
 
@@ -174,7 +176,9 @@ def _inflate(packed: bytes, *, last: bool) -> bytes:
     inflate = decompressor()
     block: bytes = inflate.decompress(packed, BLOCK + 1)
     fits = len(block) < BLOCK if last else len(block) == BLOCK
-    if not fits or inflate.eof is not last or inflate.unused_data:
+    if fits and not last:
+        block += inflate.decompress(_END, 1)
+    if not fits or not inflate.eof or inflate.unused_data:
         raise zlib.error("a block does not begin or end where it should")
     return block
 

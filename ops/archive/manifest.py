@@ -18,7 +18,7 @@ MANIFEST_NAME: Final = "manifest.json"
 MANIFEST_LIMIT: Final = 16 << 20
 """Bytes; 5,000 tables with 20 columns each need about 3 MB."""
 
-MOST_BLOCKS: Final = 1_000_000
+MOST_BLOCKS: Final = 250_000
 """Of an entry; where there are more, their lengths are left out: they would need more than the
 limit."""
 
@@ -75,7 +75,9 @@ class EntryProof(BaseModel):
     name: str = Field(max_length=200)
     size: Whole
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    blocks: str = Field(default="", pattern=r"^([0-9]{1,7}( [0-9]{1,7})*)?$")
+    blocks: str = Field(
+        default="", max_length=8 * MOST_BLOCKS, pattern=r"^([0-9]{1,7}( [0-9]{1,7})*)?$"
+    )
 
     @property
     def promise(self) -> tuple[int, str]:

@@ -19,10 +19,10 @@ _TABLES: Final = """
 SELECT format('%I.%I', n.nspname, c.relname)
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'm', 'p') AND c.relpersistence <> 't' AND NOT c.relispartition
-ORDER BY pg_relation_size(c.oid) DESC
+ORDER BY c.relkind = 'p' DESC, pg_relation_size(c.oid) DESC
 """
-"""All that ANALYZE without a name takes (PostgreSQL 16, ANALYZE, "Parameters"), the largest first.
-Partitions go with their parent."""
+"""All that ANALYZE without a name takes (PostgreSQL 16, ANALYZE, "Parameters"), those that take
+longest first. Partitions go with their parent, which itself has no size."""
 
 
 def analyze_and_count(

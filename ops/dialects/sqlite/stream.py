@@ -37,9 +37,10 @@ left = int(sys.argv[2])
 def sent(most):
     try:
         return os.sendfile(1, file.fileno(), None, most)
-    except (AttributeError, OSError):  # not from every file, and not on every system
+    except (AttributeError, TypeError, OSError):  # not from every file or on every system
         piece = file.read(most)
         sys.stdout.buffer.write(piece)
+        sys.stdout.buffer.flush()
         return len(piece)
 
 with open(sys.argv[1], "rb", buffering=0) as file:

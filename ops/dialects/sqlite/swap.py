@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -22,7 +23,6 @@ from ops.dialects.base import Replacement
 from ops.dialects.sqlite import restore
 from ops.dialects.sqlite.backup import copy_file
 from ops.dialects.sqlite.connect import SIDE_FILES, heeding, reading, writing
-from ops.dialects.sqlite.stream import held_still, reading_command, size_of
 from ops.dialects.sqlite.wary import look_at_live
 from ops.errors import Busy, Cancelled, NeedsHuman, OpsError, Refused, ToolFailed
 from ops.helper_thread import HelperThread, awaited
@@ -197,7 +197,7 @@ class _Writer:
             reading(self._source, frozen=True) as source,
             writing(self._live, timeout=patience, create=False) as live,
         ):
-            live.execute("PRAGMA synchronous=FULL")
+            live.execute("PRAGMA synchronous=EXTRA")  # FULL does not flush the end of a journal
             live.execute(f"PRAGMA cache_size={_CACHED_PAGES}")
             # While copying, `_step` keeps the deadline; it is asked once a second.
             live.execute("PRAGMA busy_timeout=1000")
@@ -232,14 +232,10 @@ class _Writer:
     def _copy_live(self, progress: Progress) -> None:
         draft, watch = self._draft, partial(progress.report, 0, 1)
         draft.unlink(missing_ok=True)
-        if not self._in_wal:
-            _copy_in_another_process(self._live, self._live.stat().st_size, draft, watch)
+        if self._in_wal:
+            copy_file(self._live, draft, watch)
         else:
-            with held_still(self._live) as source:
-                if source is None:
-                    copy_file(self._live, draft, watch)
-                else:
-                    _copy_in_another_process(self._live, size_of(source), draft, watch)
+            _copy_in_another_process(self._live, draft, watch)
         flush(draft)
 
     def _keep_safety_copy(self, copying: Future[None], share: float) -> None:
@@ -267,11 +263,12 @@ class _Writer:
             return int.from_bytes(file.read(44)[40:], "big")
 
 
-def _copy_in_another_process(live: Path, size: int, draft: Path, watch: Callable[[], None]) -> None:
+def _copy_in_another_process(live: Path, draft: Path, watch: Callable[[], None]) -> None:
     """Closing the live file in this process would drop the POSIX locks that SQLite holds on it."""
+    copy = "import shutil, sys; shutil.copyfile(sys.argv[1], sys.argv[2])"
+    command: list[str | Path] = [sys.executable, "-I", "-c", copy, live, draft]
     try:
-        with draft.open("xb") as file:
-            run(reading_command(live, size), env=os.environ, watch=watch, output=file)
+        run(command, env=os.environ, watch=watch)
     except ToolFailed as failed:
         raise OpsError(
             "The present database could not be kept for undo, so the restore was stopped.",

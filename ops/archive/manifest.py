@@ -19,8 +19,8 @@ MANIFEST_LIMIT: Final = 16 << 20
 """Bytes; 5,000 tables with 20 columns each need about 3 MB."""
 
 MOST_BLOCKS: Final = 250_000
-"""Of an entry; where there are more, their lengths are left out: they would need more than the
-limit."""
+"""Of an entry, a quarter of a TiB; where there are more, their lengths are left out, which would
+need too much of the limit. All is then read as one stream."""
 
 MOST_COLUMNS: Final = 100_000
 """Beyond so many, their names are left out: they would need more than the limit."""

@@ -141,7 +141,28 @@ def _reader(path: Path) -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize("way", [_rollback, _reader])
+@contextmanager
+def _writer(path: Path) -> Iterator[None]:
+    """Somebody is in the middle of a long transaction."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+        for statement in PAIR:
+            writer.execute(statement, ("never saved",))
+        yield
+
+
+@contextmanager
+def _unmerged(path: Path) -> Iterator[None]:
+    """Somebody keeps SQLite from moving what lies in the WAL into the file."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as writer:
+        writer.execute("PRAGMA wal_autocheckpoint=0")
+        writer.executescript("CREATE TABLE large (pad); DELETE FROM large")
+        writer.execute("INSERT INTO large VALUES (zeroblob(70000000))")
+        writer.execute("DROP TABLE large")
+        yield
+
+
+@pytest.mark.parametrize("way", [_rollback, _reader, _writer, _unmerged])
 def test_where_the_file_does_not_stand_still_it_is_copied(
     database: Path, folder: DataFolder, tmp_path: Path, way: Callable[..., object]
 ) -> None:

@@ -3,9 +3,10 @@
 In WAL mode the file itself changes at checkpoints only, and a checkpoint must not go past the end
 of what a reader sees (sqlite.org/wal.html, "Concurrency" and "Checkpointing"). So while a read
 transaction is held whose snapshot lies in the file as a whole, nothing of it on the side, the
-file stands still, whatever others write meanwhile. Two of SQLite's own answers tell that it is
-so: wal_checkpoint, that all of the WAL is in the file, and data_version, that nobody has
-committed from before that until the transaction had begun.
+file stands still, whatever others write meanwhile. SQLite's own answer to wal_checkpoint tells that
+all of the WAL is in the file. From then until the transaction has begun the write lock is held, for
+some milliseconds: nobody commits, and nobody begins the WAL anew beside the checkpoint, which up to
+SQLite 3.51.2 can lose what was committed (sqlite.org/wal.html, "The WAL-Reset Bug").
 
 With a rollback journal the read transaction would do as well, but it keeps writers out: there a
 copy, which is over sooner, is the lesser evil.
@@ -23,12 +24,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from ops.dialects.sqlite.connect import hold_snapshot, writing
+from ops.dialects.sqlite.connect import bytes_of, hold_snapshot, writing
 from ops.errors import OpsError, ToolFailed
 from ops.programs import output_of
 
 _ATTEMPTS: Final = 10
 _BETWEEN_SECONDS: Final = 0.02
+_LOCK_SECONDS: Final = 1
+_LARGEST_WAL: Final = 64 << 20
+"""Bytes; a tenth of a second, for which writers wait. Programs that let it grow beyond that have
+switched off SQLite's own checkpoints, at 4 MB."""
 
 _READ: Final = """
 import os, sys
@@ -67,31 +72,35 @@ def held_still(path: Path) -> Iterator[sqlite3.Connection | None]:
     It is opened for writing, because only such a connection may make a checkpoint.
     """
     with writing(path, timeout=30, create=False) as connection:
-        yield connection if _stands_still(connection) else None
+        yield connection if _stands_still(connection, path) else None
 
 
-def _stands_still(connection: sqlite3.Connection) -> bool:
+def _stands_still(connection: sqlite3.Connection, path: Path) -> bool:
     """Begin the transaction. False where it was not to be had."""
     if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
         return False
-    for _ in range(_ATTEMPTS):
-        try:
-            before = _version(connection)
-            busy, in_wal, in_file = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-            if not busy and in_wal == in_file:
-                hold_snapshot(connection)
-                if _version(connection) == before:
+    if bytes_of(path.with_name(path.name + "-wal")) > _LARGEST_WAL:
+        return False
+    with writing(path, timeout=_LOCK_SECONDS, create=False) as other:
+        for _ in range(_ATTEMPTS):
+            try:
+                other.execute("BEGIN IMMEDIATE")
+                if _all_in_file(connection):
+                    hold_snapshot(connection)
                     return True
-                connection.execute("ROLLBACK")
-        except sqlite3.OperationalError:  # we may not write, or somebody has it for himself
-            return False
-        time.sleep(_BETWEEN_SECONDS)
+            except sqlite3.OperationalError:  # we may not write, or somebody does for too long
+                return False
+            finally:
+                if other.in_transaction:
+                    other.execute("ROLLBACK")
+            time.sleep(_BETWEEN_SECONDS)
     return False
 
 
-def _version(connection: sqlite3.Connection) -> int:
-    """Differs from an earlier answer if another connection has committed since (pragma.html)."""
-    return int(connection.execute("PRAGMA data_version").fetchone()[0])
+def _all_in_file(connection: sqlite3.Connection) -> bool:
+    """Move what lies in the WAL into the file; whether all of it could be moved."""
+    busy, in_wal, in_file = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+    return not busy and in_wal == in_file
 
 
 def size_of(connection: sqlite3.Connection) -> int:

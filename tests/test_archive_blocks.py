@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import random
 import tracemalloc
 import zipfile
@@ -13,7 +14,7 @@ import pytest
 
 from ops.archive import unpack
 from ops.archive.deflate import BLOCK, ERRORS, MOST_PACKED, Digest, deflated_blocks, inflated_blocks
-from ops.archive.manifest import EntryProof, Manifest
+from ops.archive.manifest import EntryProof, Manifest, blocks_of
 from ops.archive.reader import open_archive
 from ops.archive.seal import is_sealed, sealed
 from ops.archive.unpack import extract_entry
@@ -57,8 +58,7 @@ def _written(path: Path, told: Lengths = lambda lengths: lengths) -> Path:
     with ArchiveWriter(path) as writer:
         proof = writer.add_file("shop.db", source, compressed=False, progress=SILENT)
         manifest = sealed(_manifest(proof), KEY)
-        blocks = " ".join(map(str, told(proof.block_lengths)))
-        changed = proof.model_copy(update={"blocks": blocks})
+        changed = proof.model_copy(update={"blocks": blocks_of(told(proof.block_lengths))})
         writer.add_manifest(manifest.model_copy(update={"entries": (changed,)}))
     source.unlink()
     return path
@@ -124,16 +124,8 @@ def test_a_zip_that_was_packed_anew_is_read(path: Path, ways: list[str]) -> None
 
 
 def _pieces_of(content: bytes) -> list[bytes]:
-    left = memoryview(content)
-
-    def read(buffer: memoryview) -> int:
-        nonlocal left
-        length = min(len(buffer), len(left))
-        buffer[:length], left = left[:length], left[length:]
-        return length
-
     with Digest() as digest:
-        return list(deflated_blocks(read, digest))
+        return list(deflated_blocks(io.BytesIO(content).readinto, digest))
 
 
 @pytest.mark.parametrize("size", [0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK, 3 * BLOCK + 9])

@@ -156,7 +156,7 @@ def _unmerged(path: Path) -> Iterator[None]:
     """Somebody keeps SQLite from moving what lies in the WAL into the file."""
     with closing(sqlite3.connect(path, isolation_level=None)) as writer:
         writer.execute("PRAGMA wal_autocheckpoint=0")
-        writer.executescript("CREATE TABLE large (pad); DELETE FROM large")
+        writer.execute("CREATE TABLE large (pad)")
         writer.execute("INSERT INTO large VALUES (zeroblob(70000000))")
         writer.execute("DROP TABLE large")
         yield
@@ -216,8 +216,9 @@ def _until_it_waits(reader: psutil.Process) -> None:
 _WITHOUT = "import os; del os.sendfile\n"
 _ELSEWHERE = """
 import os
-real = os.sendfile
-os.sendfile = lambda out, source, offset, most: real(out, source, int(), most + "")
+def sendfile(*_):
+    raise TypeError("an integer is required")
+os.sendfile = sendfile
 """
 """Other systems than Linux want a number as offset, which is a TypeError."""
 _NOW_AND_THEN = """

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Final
 
-from ops.archive.manifest import MOST_BLOCKS, EntryProof
+from ops.archive.manifest import EntryProof, blocks_of
 from ops.cores import usable_cores
 
 _codec: Any
@@ -97,7 +97,7 @@ class Digest:
     def proof(self, name: str, packed: Sequence[int] = ()) -> EntryProof:
         """What a manifest says of an entry with this content, deflated in pieces of so many
         bytes."""
-        blocks = " ".join(map(str, packed)) if len(packed) <= MOST_BLOCKS else ""
+        blocks = blocks_of(packed)
         return EntryProof(name=name, size=self.size, sha256=self.sha256(), blocks=blocks)
 
 

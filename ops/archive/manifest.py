@@ -6,6 +6,7 @@ Version 2 is written here; version 1 (no hashes, no counts) is still read.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Final
 
@@ -88,6 +89,11 @@ class EntryProof(BaseModel):
     def block_lengths(self) -> list[int]:
         """`blocks` in numbers."""
         return [int(length) for length in self.blocks.split()]
+
+
+def blocks_of(lengths: Sequence[int]) -> str:
+    """`EntryProof.blocks` of these lengths."""
+    return " ".join(map(str, lengths)) if len(lengths) <= MOST_BLOCKS else ""
 
 
 class DatabaseInfo(BaseModel):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import stat
 import zipfile
+from array import array
 from pathlib import Path
 from typing import Final
 
@@ -49,7 +50,7 @@ class ArchiveWriter:
         info.header_offset, info.CRC = self._zip.start_dir, 0
         file.seek(info.header_offset)
         file.write(info.FileHeader(zip64=True))  # the sizes follow when they are known
-        lengths = []
+        lengths = array("I")  # four bytes a block: a database may have a million
         with Digest() as digest:
             for block in blocks(read, digest):
                 file.write(block)

@@ -361,6 +361,39 @@ def test_a_function_of_anothers_does_not_run_with_the_consoles_rights(
     assert database.rows("SELECT * FROM witness") == []
 
 
+def test_what_lies_beside_a_table_counts_when_the_largest_are_sought(
+    database: PostgreSQLDatabase,
+) -> None:
+    """Long values are kept apart from their table (TOAST), in many more pages than its own."""
+    database.run("CREATE TABLE long_texts (body text)")
+    database.run("ALTER TABLE long_texts ALTER body SET STORAGE EXTERNAL")
+    database.run("INSERT INTO long_texts SELECT repeat('x', 4000000) FROM generate_series(1, 3)")
+    database.run("CREATE TABLE many_rows AS SELECT n FROM generate_series(1, 20000) n")
+    database.as_superuser("VACUUM ANALYZE")
+    engine = database.target.engine
+    for exact in (False, True):
+        report = dialect_of(engine).sizes(engine, exact=exact)
+        first = report.relations[0]
+        assert (first.name, first.rows) == ("public.long_texts", 3)
+        assert report.total_bytes > first.size_bytes >= 12_000_000
+        assert not report.is_cut_off
+        sizes = [relation.size_bytes for relation in report.relations]
+        assert sizes == sorted(sizes, reverse=True)
+
+
+def test_of_very_many_tables_the_largest_are_shown(database: PostgreSQLDatabase) -> None:
+    database.run(
+        "DO $$ BEGIN FOR i IN 1..1100 LOOP EXECUTE 'CREATE TABLE u' || i || ' ()'; END LOOP; END $$"
+    )
+    database.run("CREATE TABLE largest AS SELECT n FROM generate_series(1, 20000) n")
+    database.run("ANALYZE largest")
+    engine = database.target.engine
+    for exact in (False, True):
+        report = dialect_of(engine).sizes(engine, exact=exact)
+        assert (report.is_cut_off, len(report.relations)) == (True, 1000)
+        assert report.relations[0].name == "public.largest"
+
+
 def test_a_superuser_does_not_count_what_others_made(database: PostgreSQLDatabase) -> None:
     """Planning alone evaluates expressions of indexes."""
     database.run(

@@ -98,13 +98,15 @@ class SizeReport:
     """The database's size in bytes and its parts, largest first.
 
     `free_bytes` is space inside the files that holds nothing; None where not known.
-    `unmeasured` says why the parts are missing; they can be measured with `exact`.
+    `unmeasured` says why the parts are missing or estimates; they can be measured with `exact`.
+    `is_cut_off`: there may be more parts, none of them larger.
     """
 
     total_bytes: int
     relations: tuple[RelationSize, ...]
     free_bytes: int | None = None
     unmeasured: str = ""
+    is_cut_off: bool = False
 
 
 @dataclass(frozen=True)

@@ -58,11 +58,11 @@ def _totals(report: SizeReport) -> None:
 
 def _in_words(report: SizeReport) -> str:
     largest = report.relations[0]
-    whole = sum(relation.size_bytes for relation in report.relations) or 1
-    share = largest.size_bytes / whole
+    share = min(1.0, largest.size_bytes / max(1, report.total_bytes))  # an estimate can be more
+    told = f"{share:.0%}" if share >= 0.01 else "less than 1%"
     return (
         f"The largest is the {largest.kind} **{plain(largest.name)}** with "
-        f"{size(largest.size_bytes)}, {share:.0%} of all tables and indexes."
+        f"{size(largest.size_bytes)}, {told} of the whole database."
     )
 
 
@@ -76,6 +76,8 @@ def _table(target: Target, report: SizeReport) -> None:
         column_config={"Bytes": st.column_config.NumberColumn("Size", format="bytes")},
         alt="Every table and index with its size, rows and growth, largest first.",
     )
+    if report.is_cut_off:
+        st.caption(f"These are the {len(report.relations):,} largest; there may be more.")
     if grown:
         st.caption("The growth of a table is that of its indexes too.")
 

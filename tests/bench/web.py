@@ -1,12 +1,14 @@
-"""A backup through the browser's routes: down beside nginx, up beside cp."""
+"""A backup through the browser's routes: down beside nginx, up beside cp and a bare socket."""
 
 from __future__ import annotations
 
 import shutil
+import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from console.accounts import SESSION_COOKIE
@@ -37,7 +39,8 @@ def run(folder: Path, size: int, rounds: int, say: Callable[[str], None]) -> Fou
             subprocess.run(["head", "-c", str(size), "/dev/urandom"], stdout=into, check=True)
         with _nginx(folder, file.parent) as address:
             down = contest(_downloads(console, folder, address), rounds, say)
-        up = contest(_uploads(console, folder, file, size), rounds, say)
+        with _bare_receiver(folder / "received") as address:
+            up = contest(_uploads(console, folder, file, size, address), rounds, say)
         figures = {"server_idle_bytes": idle, "server_peak_bytes": peak_of(console.process.pid)}
     return Found({"Download": down, "Upload": up}, figures)
 
@@ -62,7 +65,7 @@ def _downloads(console: RunningConsole, folder: Path, nginx: str) -> list[Way]:
     return ways
 
 
-def _uploads(console: RunningConsole, folder: Path, file: Path, size: int) -> list[Way]:
+def _uploads(console: RunningConsole, folder: Path, file: Path, size: int, bare: str) -> list[Way]:
     copy, script = folder / "copy", folder / "up.sh"
 
     def announce() -> None:
@@ -90,8 +93,44 @@ def _uploads(console: RunningConsole, folder: Path, file: Path, size: int) -> li
             fresh,
             copy,
         ),
+        Way(
+            "curl to a bare socket, not flushed",
+            ["curl", "--silent", "--fail", "-H", "Expect:", "--upload-file", file, bare],
+        ),
         Way("ours", ["sh", script], announce, ours=True),
     ]
+
+
+@contextmanager
+def _bare_receiver(into: Path) -> Iterator[str]:
+    """The address of a loop that writes what it is sent, and knows no more of HTTP than it must:
+    what a socket and a file cost without any server."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threading.Thread(target=_receive, args=(listening, into), daemon=True).start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}/"
+        listening.shutdown(socket.SHUT_RDWR)
+
+
+def _receive(listening: socket.socket, into: Path) -> None:
+    buffer = memoryview(bytearray(1 << 20))
+    with suppress(OSError):  # the end
+        while True:
+            connection, _ = listening.accept()
+            into.unlink(missing_ok=True)
+            with connection, into.open("wb", buffering=0) as file:
+                reader = connection.makefile("rb", buffering=0)
+                left = next(
+                    int(line.split(b":")[1])
+                    for line in iter(reader.readline, b"")
+                    if line.lower().startswith(b"content-length")
+                )
+                while reader.readline().strip():
+                    pass
+                while left:
+                    got = connection.recv_into(buffer)
+                    file.write(buffer[:got])
+                    left -= got
+                connection.sendall(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
 
 
 @contextmanager

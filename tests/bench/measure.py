@@ -62,11 +62,13 @@ class Failed(Exception):
 
 def contest(ways: Sequence[Way], rounds: int, say: Callable[[str], None]) -> dict[str, Seen]:
     """Every way once in each round, one after the other: what slows the machine down for a
-    while slows all of them."""
+    while slows all of them. Each begins with an idle disk: else a way that flushes what it writes
+    pays for what the one before it left in memory."""
     seen = {way.name: Seen() for way in ways}
     for number in range(rounds):
         for way in ways:
             way.prepare()
+            os.sync()
             seconds, cpu, peak = timed(way)
             record = seen[way.name]
             record.seconds.append(seconds)

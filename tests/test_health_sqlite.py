@@ -627,6 +627,31 @@ def test_an_old_library(file: Path) -> None:
     assert level(file, "sqlite.library") is Level.GOOD
 
 
+@pytest.mark.parametrize(
+    ("written_by", "mode", "expected"),
+    [
+        (3_040_001, "wal", Level.INFO),
+        (3_051_002, "wal", Level.INFO),
+        (3_051_003, "wal", Level.GOOD),
+        (3_050_006, "wal", Level.INFO),
+        (3_050_007, "wal", Level.GOOD),
+        (3_044_006, "wal", Level.GOOD),
+        (3_053_000, "wal", Level.GOOD),
+        (3_040_001, "delete", Level.GOOD),
+    ],
+)
+def test_a_library_that_can_lose_what_two_programs_save(
+    file: Path, written_by: int, mode: str, expected: Level
+) -> None:
+    run(file, f"PRAGMA journal_mode={mode}")
+    sound = file.read_bytes()
+    file.write_bytes(sound[:96] + written_by.to_bytes(4, "big") + sound[100:])
+    found = finding(report_on(file), "sqlite.wal_reset")
+    assert found.level is expected
+    major, minor, patch = written_by // 1_000_000, written_by // 1000 % 1000, written_by % 1000
+    assert f"last written by SQLite {major}.{minor}.{patch}" in found.technical
+
+
 def test_a_layout_that_has_changed(file: Path) -> None:
     history = History()
 

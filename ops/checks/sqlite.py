@@ -6,7 +6,7 @@ import sqlite3
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +17,8 @@ from ops.checks.sqlite_contents import CHECKS as CONTENTS
 from ops.checks.sqlite_contents import value
 from ops.checks.sqlite_deep import CHECKS as DEEP
 from ops.checks.sqlite_design import CHECKS as DESIGN
+from ops.checks.sqlite_library import CHECKS as LIBRARY
+from ops.checks.sqlite_library import header_of
 from ops.checks.sqlite_place import CHECKS as PLACE
 from ops.checks.sqlite_place import LEFT_OVER
 from ops.checks.words import duration
@@ -27,7 +29,7 @@ _SECONDS_PER_QUESTION: Final = 2.0
 _SECONDS_PER_DEEP_QUESTION: Final = 6 * 3600.0
 _STEPS_BETWEEN_LOOKS: Final = 10_000
 
-CHECKS: Final[tuple[Check, ...]] = (*CONTENTS, *DEEP, *PLACE, *DESIGN)
+CHECKS: Final[tuple[Check, ...]] = (*CONTENTS, *DEEP, *PLACE, *DESIGN, *LIBRARY)
 
 
 @contextmanager
@@ -51,6 +53,7 @@ def open_context(
             "file_bytes": path.stat().st_size,
             "wal_bytes": bytes_of(path.with_name(path.name + "-wal")),
         }
+        facts["header"] = cache(partial(header_of, path))
         facts["structure"] = partial(_structure, connection, seconds)
         ask = partial(_ask, connection, seconds)
         yield Context(ask, facts, sqlite3.sqlite_version, is_deep=deep)

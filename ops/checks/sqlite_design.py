@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import sqlite3
 from collections import defaultdict
 from typing import Any, Final
 
-from ops.checks.base import CannotCheck, Check, Context, Level, Reading
+from ops.checks.base import Check, Context, Level, Reading
 from ops.checks.growth import growth_check
 from ops.checks.sqlite_contents import TABLES_LOOKED_AT, none_found, rows_of, value
 from ops.checks.words import MB, duration, listed, size
-from ops.dialects.sqlite.stream import bytes_of_file
-from ops.errors import OpsError
 
 _INDEXES: Final = f"""
 SELECT m.name AS owner, l.name AS name, l."unique" AS is_unique, l.origin AS origin,
@@ -38,10 +35,6 @@ _LINKED: Final = (
     "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND sql LIKE '%references%' LIMIT 1"
 )
 _LAYOUT: Final = "SELECT type, name, sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite%'"
-
-_HEADER_BYTES: Final = 100
-_WRITTEN_BY: Final = slice(96, 100)
-"""The bytes of the header that hold the number of the library which wrote last."""
 
 _AUTO_VACUUM: Final = ("none", "full", "incremental")
 
@@ -105,30 +98,6 @@ def _links_enforced(context: Context, check: Check) -> Reading:
     return Reading(
         Level.INFO, detail="PRAGMA foreign_keys belongs to each connection, off by default"
     )
-
-
-def _library(context: Context, check: Check) -> Reading:
-    header = _header(context) if context.facts["file_bytes"] >= _HEADER_BYTES else b""
-    number = int.from_bytes(header[_WRITTEN_BY], "big")
-    if not number:
-        return Reading(Level.GOOD, sentence="No program has written to this file yet.")
-    major, minor = divmod(number // 1000, 1000)
-    ours = sqlite3.sqlite_version_info
-    behind = ours[1] - minor if major == ours[0] else 1000 * (ours[0] - major)
-    written_by = f"{major}.{minor}.{number % 1000}"
-    level = Level.GOOD if check.judge(behind) is Level.GOOD else Level.INFO
-    detail = f"last written by SQLite {written_by}; this console has {sqlite3.sqlite_version}"
-    return Reading(level, {"version": written_by}, behind, detail)
-
-
-def _header(context: Context) -> bytes:
-    """The file's first bytes, read by a process of its own: opened and closed in this one, the
-    file would lose the locks of whoever uses it here, and with them what keeps it whole."""
-    try:
-        with bytes_of_file(context.facts["path"], _HEADER_BYTES) as stream:
-            return stream.read()
-    except OpsError as error:
-        raise CannotCheck("the file cannot be read", detail=error.detail) from error
 
 
 def _layout(context: Context, check: Check) -> Reading:
@@ -214,18 +183,6 @@ CHECKS: Final = (
         fix="Ask whoever makes the app whether it sets: PRAGMA foreign_keys=ON;",
         good="There are no links to watch over.",
         source="SQLite's manual on foreign keys",
-    ),
-    Check(
-        id="sqlite.library",
-        title="Age of the app's SQLite",
-        measure=_library,
-        finding="The app writes with SQLite {version}, which is years older than this console's.",
-        why="Faults that were repaired since are still in it.",
-        fix="Ask whoever makes the app for a version with a newer SQLite.",
-        good="The app's SQLite is no older than a few years.",
-        unit="versions behind",
-        warning=15,
-        source="about four versions appear a year (sqlite.org); 15 own",
     ),
     Check(
         id="sqlite.layout",

@@ -16,13 +16,15 @@ from ops.errors import SettingsError
 
 _DRIVERS = {"postgresql": "postgresql+psycopg2", "postgres": "postgresql+psycopg2"}
 _SECRET_IN_URL = re.compile(r"(?<=://)([^/@\s:]*):[^@\s]*@")
+_QUOTED = r"'(?:[^'\\]|''|\\.)*(?:'|\Z)"
 _SECRET_KEYS = re.compile(
-    r"(?i)\b(password|sslpassword|passwd|pwd)\s*=\s*('[^']*'|\"[^\"]*\"|[^&\s]+)"
+    rf"(?is)\b(password|sslpassword|passwd|pwd)(?:\s*=\s*(?:{_QUOTED}|\"[^\"]*\"|[^&\s]+)|\s+{_QUOTED})"
 )
+"""`key=value` with or without quotes, and the options of SQL commands: PASSWORD 'it''s'."""
 
 
 def redact(text: str) -> str:
-    """`text` with the passwords of any URL or key=value pair in it replaced by ***."""
+    """`text` with the passwords of any URL, key=value pair or SQL command in it replaced by ***."""
     return _SECRET_KEYS.sub(r"\1=***", _SECRET_IN_URL.sub(r"\1:***@", text))
 
 

@@ -1,18 +1,26 @@
-"""How a PostgreSQL dump is compressed: once, and so that the tools that read it can."""
+"""What a PostgreSQL dump holds, whatever others do meanwhile, and how it is compressed: once, and
+so that the tools that read it can."""
 
 from __future__ import annotations
 
 import subprocess
+import threading
+import time
 import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
+import psycopg2
 import pytest
 
 from ops import DataFolder, Target, create_backup, restore_backup
-from ops.dialects.postgresql import tools
+from ops.dialects.postgresql import backup, tools
 from ops.dialects.postgresql.tools import ClientTools, installed_tools, tools_for, tools_that_read
-from ops.errors import PreflightRefused
+from ops.errors import Busy, PreflightRefused
+from ops.verify import prove_archive
 from tests.archives import forged, opened, unpacked_into
+from tests.databases import ROLE, PostgreSQLDatabase
 from tests.services.postgres import RealPostgres
 
 PLAIN = ClientTools(Path("/plain"), 16, "16.1")
@@ -73,3 +81,103 @@ def test_an_archive_that_nobody_here_can_read_is_refused_before_anything(
     monkeypatch.setattr(tools, "installed_tools", lambda _: plain)
     with pytest.raises(PreflightRefused, match=r"zstd, which .* cannot read.*Nothing was changed"):
         restore_backup(target, with_zstd, folder, trust_foreign=True)
+
+
+@pytest.fixture
+def busy(pg: RealPostgres) -> Iterator[PostgreSQLDatabase]:
+    """A database of which a dump takes a moment."""
+    made = PostgreSQLDatabase(pg)
+    made.run(
+        "CREATE TABLE etl AS SELECT n FROM generate_series(1, 1000) n;"
+        "CREATE TABLE big AS SELECT n, repeat(md5(n::text), 20) t FROM generate_series(1, 150000) n"
+    )
+    yield made
+    made.close()
+
+
+def _while_dumped(database: PostgreSQLDatabase, statement: str) -> Callable[[], None]:
+    """Send it as soon as the table `etl` is locked for a dump; call what is returned to wait until
+    it is done."""
+    asked = (
+        "SELECT 1 FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE relation = 'etl'::regclass "
+        "AND application_name = 'ops-console' AND state = 'active' AND query LIKE 'COPY%'"
+    )
+
+    def meanwhile() -> None:
+        while not database.as_superuser(asked):
+            time.sleep(0.01)
+        database.run(statement)
+
+    thread = threading.Thread(target=meanwhile, daemon=True)
+    thread.start()
+    return lambda: thread.join(60)
+
+
+def test_what_empties_a_table_waits_until_the_backup_has_counted_it(
+    busy: PostgreSQLDatabase, folder: DataFolder
+) -> None:
+    """TRUNCATE shows to older snapshots as well: the count would be 0 and the dump hold 1,000."""
+    done = _while_dumped(busy, "TRUNCATE etl; INSERT INTO etl VALUES (1)")
+    made = create_backup(busy.target, folder)
+    done()
+    assert {table.name: table.rows for table in made.tables}["public.etl"] == 1000
+    assert prove_archive(busy.target, made.archive, folder).ok
+    assert busy.rows("SELECT * FROM etl") == [(1,)]
+
+
+def test_a_table_in_somebodys_hands_makes_it_busy(
+    busy: PostgreSQLDatabase, folder: DataFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backup, "_LOCK_SECONDS", 1)
+    address = busy.url.replace("postgresql+psycopg2", "postgresql")
+    with closing(psycopg2.connect(address)) as holder:
+        holder.cursor().execute("ALTER TABLE etl ADD x int")
+        with pytest.raises(Busy, match=r"layout of a table.*no backup was made"):
+            create_backup(busy.target, folder)
+    assert create_backup(busy.target, folder).archive.exists()
+
+
+@pytest.mark.parametrize(
+    "limit",
+    ["statement_timeout = '40ms'", "idle_in_transaction_session_timeout = '100ms'"],
+)
+def test_limits_for_everyday_programs_do_not_end_a_backup_or_a_restore(
+    busy: PostgreSQLDatabase, folder: DataFolder, limit: str
+) -> None:
+    busy.run(f'ALTER DATABASE "{busy.name}" SET {limit}')
+    busy.as_superuser(f'ALTER ROLE "{ROLE}" SET {limit}')
+    try:
+        done = restore_backup(busy.target, create_backup(busy.target, folder).archive, folder)
+    finally:
+        busy.as_superuser(f'ALTER ROLE "{ROLE}" RESET ALL')
+    assert [table.rows for table in done.tables] == [150_000, 1000]
+
+
+def test_a_backup_of_more_tables_than_a_server_has_locks_for(
+    pg16: RealPostgres, folder: DataFolder
+) -> None:
+    """A server has room for max_locks_per_transaction of each session it may have."""
+    room = 64 * int(pg16.query("SHOW max_connections")[0][0])
+    database = PostgreSQLDatabase(pg16)
+    tables, indexes = 300, max(30, 3 * room // 300)
+    database.run(
+        f"DO $$ BEGIN FOR i IN 1..{tables} LOOP EXECUTE format('CREATE TABLE t%s (a int)', i); "
+        f"FOR j IN 1..{indexes} LOOP EXECUTE format('CREATE INDEX ON t%s ((a + %s))', i, j); "
+        "END LOOP; COMMIT; END LOOP; END $$"
+    )
+    made = create_backup(database.target, folder)
+    assert len(made.tables) == tables
+    database.close()
+
+
+def test_rows_of_inheriting_tables_are_counted_once(
+    busy: PostgreSQLDatabase, folder: DataFolder
+) -> None:
+    busy.run(
+        "CREATE TABLE parent (a int); CREATE TABLE child (b int) INHERITS (parent);"
+        "INSERT INTO parent VALUES (1); INSERT INTO child VALUES (1, 2), (3, 4)"
+    )
+    made = create_backup(busy.target, folder, checksums=True)
+    counted = {table.name: table.rows for table in made.tables}
+    assert (counted["public.parent"], counted["public.child"]) == (1, 2)
+    assert prove_archive(busy.target, made.archive, folder).ok

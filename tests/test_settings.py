@@ -251,6 +251,11 @@ def test_dotenv_fills_what_the_environment_leaves_open(
         "password='hush hush' user=x",
         "postgresql://h/db?user=u&password=hush&sslmode=require",
         "sslpassword=hush",
+        "OPTIONS (user 'u', password 'hush')",
+        "ALTER ROLE x PASSWORD 'it''s hush'",
+        "password='it''s hush' user=x",
+        r"password='it\'s hush' user=x",
+        "CREATE ROLE x PASSWORD 'hush, cut of",
     ],
 )
 def test_redact_leaves_no_password(text: str) -> None:

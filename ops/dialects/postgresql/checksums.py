@@ -56,5 +56,5 @@ def checksum_query(connection: Connection, table: str) -> str:
     return (
         "SELECT count(*), 'hashtext-' || current_setting('server_encoding') || ':' || "
         f'coalesce(sum(hashtextextended(CAST(ROW({columns}) AS text) COLLATE "C", 0)), 0) '
-        f"FROM {table} t"  # nosec B608: names cannot be parameters
+        f"FROM ONLY {table} t"  # nosec B608: names cannot be parameters
     )

@@ -37,6 +37,16 @@ last one."""
 
 CONNECT_ARGS: Final = {"application_name": APPLICATION, **STEADY}
 
+_WITHOUT_LIMITS: Final = {
+    "statement_timeout": 0,
+    "idle_in_transaction_session_timeout": 0,
+    "idle_session_timeout": 14_0000,
+    "transaction_timeout": 17_0000,
+}
+"""Setting → the first server that knows it. Limits that are meant for programs of every day would
+end a backup that holds its snapshot while pg_dump works, or counts a large table. Each work of ours
+has limits of its own, or a person who can stop it."""
+
 _MAINTENANCE: Final = ("postgres", "template1")
 
 
@@ -69,13 +79,17 @@ def own_engine(
         connect_args={**CONNECT_ARGS, "application_name": application},
         isolation_level="AUTOCOMMIT" if autocommit else "READ COMMITTED",
     )
-    event.listen(own, "connect", _take_safe_path)
+    event.listen(own, "connect", _settle_in)
     return own
 
 
-def _take_safe_path(connection: Any, _record: object) -> None:
+def _settle_in(connection: Any, _record: object) -> None:
+    settings = [_SAFE_PATH]
+    settings += [
+        f"{k} = 0" for k, since in _WITHOUT_LIMITS.items() if connection.server_version >= since
+    ]
     with connection.cursor() as cursor:
-        cursor.execute(f"SET {_SAFE_PATH}")
+        cursor.execute("".join(f"SET {setting};" for setting in settings))
     connection.commit()
 
 

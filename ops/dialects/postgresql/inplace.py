@@ -42,12 +42,6 @@ from ops.progress import Progress
 
 _MAY_CREATE: Final = "SELECT rolsuper OR rolcreatedb FROM pg_roles WHERE rolname = current_user"
 
-_WITHOUT_LIMITS: Final = """
-SELECT set_config(name, '0', true) FROM pg_settings
-WHERE name IN ('statement_timeout', 'transaction_timeout', 'idle_in_transaction_session_timeout')
-"""
-"""We wait for pg_dump in the middle of the transaction."""
-
 _END_BLOCKERS: Final = """
 SELECT pg_terminate_backend(theirs.pid)
 FROM pg_stat_activity ours, unnest(pg_blocking_pids(ours.pid)) AS blocking(pid)
@@ -151,7 +145,6 @@ class _Place:
     def save(self, connection: Connection, progress: Progress) -> None:
         """Lock, dump the locked state, drop all. Raises Busy, ToolFailed, Cancelled."""
         application = application_of(self.journal)
-        run_plain(connection, _WITHOUT_LIMITS)
         run_plain(connection, "SET LOCAL lock_timeout = '10s'")
         run_plain(connection, "SET LOCAL synchronous_commit = on")
         run_plain(connection, "SET LOCAL client_min_messages = warning")
@@ -161,7 +154,8 @@ class _Place:
         ):
             _watched(connection, lock_all_tables, progress, 0.05, "Waiting until nobody writes")
             snapshot, seen, size = connection.execute(text(_SNAPSHOT)).one()
-            tools, draft = self.tools(connection), self.work / "safety.part"
+            # Those that the undo will choose too, which knows nothing of the archive.
+            tools, draft = tools_for(server_major(connection)), self.work / "safety.part"
             saving = progress.within(0.05, 0.9)
             saving.report(0, 1, "Saving the database as it is")
             run_pg_dump(

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine, text
 from ops.dialects.base import Replacement, RowSource, TableShape
 from ops.dialects.postgresql.checksums import fix_settings
 from ops.dialects.postgresql.connect import connected, translated
-from ops.dialects.postgresql.names import quoted
+from ops.dialects.postgresql.names import quoted, run_plain
 from ops.dialects.postgresql.sessions import attended
 from ops.errors import PreflightRefused
 
@@ -51,16 +51,20 @@ class _Rows(RowSource):
         self, table: str, key: tuple[str, ...], columns: tuple[str, ...]
     ) -> Iterator[tuple[int, int]]:
         # The table's name comes quoted from the catalogue.
-        query = f"SELECT {_mark(key)}, {_mark(columns)} FROM {table} ORDER BY 1, 2"  # nosec B608
+        query = f"SELECT {_mark(key)}, {_mark(columns)} FROM ONLY {table} ORDER BY 1, 2"  # nosec B608
 
         def begin() -> tuple[Any, Any]:
             found = self._connection.exec_driver_sql(query, execution_options=_STREAMED)
             return found, found.fetchone()  # by then the server has put all in order
 
         with translated():
+            # A server has room for 6,400 locks by default: none is kept for longer than its table.
+            run_plain(self._connection, "SAVEPOINT one_table")
             found, first = attended(self._connection, begin, self.watch)
             rows = chain(() if first is None else (first,), found)
             yield from ((row_key, row) for row_key, row in rows)
+            found.close()
+            run_plain(self._connection, "ROLLBACK TO SAVEPOINT one_table")
 
 
 def _mark(columns: tuple[str, ...]) -> str:

@@ -18,7 +18,7 @@ from ops.catalog import LABEL_LIMIT, Catalog, read_archive
 from ops.datafolder import DataFolder, file_sha256, flush, forget_cached, safe_name
 from ops.dialects import dialect_of
 from ops.dialects.base import Dialect, Notice, NoticeLevel, Snapshot, SupportsReadInto
-from ops.errors import BadArchive, OpsError, PreflightRefused
+from ops.errors import BadArchive, NoRoom, OpsError, PreflightRefused
 from ops.helper_thread import HelperThread, awaited
 from ops.locks import target_lock
 from ops.progress import SILENT, Progress
@@ -48,10 +48,12 @@ class BackupResult:
 
 
 def refuse_if_told(notices: list[Notice]) -> None:
-    """Raise PreflightRefused with all that speaks against the work, if anything does."""
+    """Raise PreflightRefused with all that speaks against the work, if anything does; NoRoom where
+    that is room alone."""
     refusals = [notice for notice in notices if notice.level is NoticeLevel.REFUSE]
     if refusals:
-        raise PreflightRefused(
+        is_room = all(notice.is_about_room for notice in refusals)
+        raise (NoRoom if is_room else PreflightRefused)(
             " ".join(notice.message for notice in refusals),
             " ".join(notice.hint for notice in refusals if notice.hint),
         )
@@ -73,7 +75,8 @@ def create_backup(
     own program read what is in it, before the archive is listed.
 
     Raises:
-        PreflightRefused, Busy, Unavailable, ToolFailed, Cancelled: nothing is listed then,
+        NoRoom,
+    PreflightRefused, Busy, Unavailable, ToolFailed, Cancelled: nothing is listed then,
             and nothing half-made stays.
     """
     engine = target.engine

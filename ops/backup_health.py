@@ -80,4 +80,5 @@ def _fact(entry: CatalogEntry) -> BackupFact:
         tested.at if tested and tested.passed else None,
         max(passed, default=None),
         entry.made_here,
+        entry.is_note_lost,
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import fcntl
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -43,7 +43,8 @@ class CatalogEntry:
     """One file of the catalog. `manifest` is None where it could not be read; then
     `problem` says why. `made_here` tells whether this console's seal is on it. `tested` is
     its last test restore, `checked` the last time that its file was read back. `is_held`:
-    a person asked to keep it until they let it go."""
+    a person asked to keep it until they let it go. `is_note_lost`: what was noted about it, its
+    name and its trials, could not be read."""
 
     path: Path
     size_bytes: int
@@ -57,6 +58,7 @@ class CatalogEntry:
     tested: Proof | None = None
     checked: Proof | None = None
     is_held: bool = False
+    is_note_lost: bool = False
 
     @property
     def failure(self) -> Proof | None:
@@ -132,7 +134,7 @@ class Catalog:
     def set_label(self, name: str, label: str) -> None:
         """Give an archive another label, which is kept beside it. Raises Refused."""
         entry = self.entry(name)
-        self._write_note(entry.path, label=label[:LABEL_LIMIT])
+        self._write_note(entry.path, label=label[:LABEL_LIMIT], is_lost=False)
 
     def note_hash(self, path: Path, sha256: str) -> None:
         """Keep beside a committed archive the SHA-256 of its file."""
@@ -214,6 +216,7 @@ class Catalog:
                 tested=note.tested,
                 checked=note.checked,
                 is_held=_hold_of(path).exists(),
+                is_note_lost=note.is_lost,
             )
         created = manifest.created_at
         return CatalogEntry(
@@ -228,9 +231,10 @@ class Catalog:
             tested=note.tested,
             checked=note.checked,
             is_held=_hold_of(path).exists(),
+            is_note_lost=note.is_lost,
         )
 
-    def _write_note(self, path: Path, **values: str | Proof | None) -> None:
+    def _write_note(self, path: Path, **values: str | bool | Proof | None) -> None:
         note = _note_of(path)
         draft = note.with_name(f".{note.name}.part")  # goes with the drafts of archives
         with (self._data.locks / f"notes-{self.folder.name}.lock").open("a") as turn:
@@ -245,12 +249,14 @@ class Catalog:
 
 
 class _Note(BaseModel):
-    """What is known of an archive besides what it says of itself; kept beside it."""
+    """What is known of an archive besides what it says of itself; kept beside it. `is_lost`: there
+    was more, which could not be read; until a person gives it a name anew."""
 
     label: str | None = None
     sha256: str = ""
     tested: Proof | None = None
     checked: Proof | None = None
+    is_lost: bool = False
 
 
 class Draft:
@@ -287,7 +293,10 @@ def _hold_of(path: Path) -> Path:
 
 
 def _read_note(path: Path) -> _Note:
-    """The note of an archive; a damaged one is as good as none."""
-    with suppress(OSError, ValueError):
+    """The note of an archive, which may have none."""
+    try:
         return _Note.model_validate_json(_note_of(path).read_bytes())
-    return _Note()
+    except FileNotFoundError:
+        return _Note()
+    except (OSError, ValueError):
+        return _Note(is_lost=True)

@@ -1,7 +1,9 @@
 """What the console does by itself, again and again, while it is served.
 
 A duty is short: work that takes longer than a few seconds is started as a job. Of several
-consoles that share a data folder one does the duties; another takes over when it dies.
+consoles that share a data folder one does the duties; another takes over when it dies. Each duty
+that asks databases has a thread of its own: a server that hangs must not keep the schedule of
+others from beginning.
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ log = logging.getLogger(__name__)
 
 _TICK_SECONDS: Final = 1.0
 _AGAIN_SECONDS: Final = 2.0
+_TO_END_SECONDS: Final = 5.0
 _NIGHT: Final = (1, 5)
 """Hours of the local clock between which whole databases are read."""
 _DEEP_EVERY_SECONDS: Final = 20 * 3600
@@ -41,11 +44,13 @@ _DEEP_EVERY_SECONDS: Final = 20 * 3600
 
 @dataclass(frozen=True)
 class Duty:
-    """`do` is called every `every_seconds`, the first time right after the start."""
+    """`do` is called every `every_seconds`, the first time right after the start. `asks_databases`:
+    it may wait for a server without end."""
 
     name: str
     every_seconds: float
     do: Callable[[Installation], None]
+    asks_databases: bool = False
 
 
 def _expire(home: Installation) -> None:
@@ -86,17 +91,17 @@ def _look_deep(home: Installation) -> None:
 
 DUTIES: Final[tuple[Duty, ...]] = (
     Duty("look after jobs", 5, look_after),
-    Duty("clear away what was left", 120, _clear_away),
+    Duty("clear away what was left", 120, _clear_away, asks_databases=True),
     Duty("forget old jobs", 3600, thin),
-    Duty("give up what was kept long enough", 3600, _expire),
+    Duty("give up what was kept long enough", 3600, _expire, asks_databases=True),
     Duty("forget old restores", 24 * 3600, lambda home: forget_old_journals(home.folder)),
     Duty("deliver messages", 10, deliver_soon),
     Duty("forget old messages", 24 * 3600, forget_old),
-    Duty("measure", 60, take_samples),
+    Duty("measure", 60, take_samples, asks_databases=True),
     Duty("keep fewer of the old figures", 6 * 3600, lambda home: thin_samples(home.store)),
     Duty("begin what the schedules have due", 30, begin_due),
     Duty("forget what was done long ago", 6 * 3600, activity.expire),
-    Duty("look at health", 300, look),
+    Duty("look at health", 300, look, asks_databases=True),
     Duty("look deep into health", 600, _look_deep),
 )
 
@@ -118,6 +123,20 @@ def keep_doing(
 
 
 def _do_until(home: Installation, stop: threading.Event, duties: tuple[Duty, ...]) -> None:
+    beside = [
+        threading.Thread(target=_in_turn, args=(home, stop, (duty,)), daemon=True)
+        for duty in duties
+        if duty.asks_databases
+    ]
+    for thread in beside:
+        thread.start()
+    _in_turn(home, stop, tuple(duty for duty in duties if not duty.asks_databases))
+    ends = time.monotonic() + _TO_END_SECONDS
+    for thread in beside:
+        thread.join(max(0.0, ends - time.monotonic()))
+
+
+def _in_turn(home: Installation, stop: threading.Event, duties: tuple[Duty, ...]) -> None:
     due = dict.fromkeys(duties, 0.0)
     while not stop.is_set():
         for duty in duties:

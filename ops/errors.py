@@ -86,6 +86,10 @@ class PreflightRefused(Refused):
     """A check before the work found a reason not to begin."""
 
 
+class NoRoom(PreflightRefused):
+    """All that speaks against the work is that the disk has too little room."""
+
+
 class NotConfirmed(Refused):
     """The work needs an explicit yes."""
 

@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Final
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -14,6 +15,7 @@ from prometheus_client.registry import Collector
 
 from ops import jobs
 from ops.catalog import Catalog
+from ops.checks.backups_schedule import CLOCK_SLACK
 from ops.checks.base import HealthReport, Level
 from ops.checkup import own_reports_of, score_of
 from ops.dialects import dialect_of
@@ -125,7 +127,9 @@ def _backups(told: _Families, home: Installation, target: Target) -> None:
     good = [entry for entry in Catalog(home.folder, target.name).entries() if entry.is_good]
     told.backups.add_metric([target.name], len(good))
     if good:
-        newest = max(good, key=lambda entry: entry.created_at)
+        latest = datetime.now(UTC) + CLOCK_SLACK
+        dated = [entry for entry in good if entry.created_at <= latest]
+        newest = max(dated or good, key=lambda entry: entry.created_at)
         told.age.add_metric([target.name], max(0, time.time() - newest.created_at.timestamp()))
         told.backup_bytes.add_metric([target.name], newest.size_bytes)
     passed = [entry.tested.at for entry in good if entry.tested and entry.tested.passed]

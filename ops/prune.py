@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,18 +19,22 @@ from ops.retention import Decision, Kept, decide
 from ops.schedule import Plan
 from ops.target import Target
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class PruneResult:
-    """What was decided, and the bytes that came free."""
+    """What was decided, and the bytes that came free. `stuck`: what could not be deleted, and
+    why."""
 
     decisions: tuple[Decision, ...]
     freed_bytes: int
+    stuck: tuple[str, ...] = ()
 
-    def without(self, spared: Set[str]) -> PruneResult:
-        """The same, but for backups that a person held or deleted in the meantime."""
+    def without(self, spared: Mapping[str, str]) -> PruneResult:
+        """The same, but for backups that stay for a reason that was found only now."""
         decisions = (
-            replace(decision, keeps=True, reason="It was held, or deleted, a moment ago")
+            replace(decision, keeps=True, reason=spared[decision.backup.name])
             if decision.backup.name in spared
             else decision
             for decision in self.decisions
@@ -45,6 +50,7 @@ class PruneResult:
         """The document of `ops-console prune --json`."""
         return {
             "deleted": self.deleted,
+            "stuck": list(self.stuck),
             "freed": self.freed_bytes,
             "backups": [decision.as_dict() for decision in self.decisions],
         }
@@ -77,16 +83,28 @@ def prune(
     """
     with target_lock(folder, target):
         catalog = Catalog(folder, target.name)
-        planned = _planned(catalog.entries(), target, folder, plan, now)
-        going = planned.deleted
-        spared = set()
-        for number, name in enumerate(going):
+        entries = catalog.entries()
+        sizes = {entry.name: entry.size_bytes for entry in entries}
+        planned = _planned(entries, target, folder, plan, now)
+        going = [decision.backup for decision in planned.decisions if not decision.keeps]
+        spared, stuck, freed = {}, [], planned.freed_bytes
+        for number, backup in enumerate(going):
             progress.report(number, len(going), "Deleting old backups")
             try:
-                catalog.delete(name)
+                entry = catalog.entry(backup.name)
+                if entry.label != backup.label or entry.is_note_lost:
+                    spared[backup.name] = "It was given a name a moment ago"
+                else:
+                    catalog.delete(backup.name)
+                    continue
             except Refused:
-                spared.add(name)
-    return planned.without(spared)
+                spared[backup.name] = "It was held, or deleted, a moment ago"
+            except OSError as cause:  # it keeps none of the others
+                log.warning("%s could not be deleted: %s", backup.name, cause)
+                spared[backup.name] = f"It could not be deleted: {cause.strerror}"
+                stuck.append(f"{backup.name}: {cause.strerror}")
+            freed -= sizes.get(backup.name, 0)
+    return replace(planned.without(spared), freed_bytes=freed, stuck=tuple(stuck))
 
 
 def _planned(
@@ -126,4 +144,5 @@ def _kept(entry: CatalogEntry, needed: set[str]) -> Kept:
         is_ours=entry.made_here,
         is_needed=entry.name in needed,
         proven_at=tested.at if tested is not None and tested.passed else None,
+        is_known=not entry.is_note_lost,
     )

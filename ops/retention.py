@@ -15,12 +15,11 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from ops.checks.backups_schedule import CLOCK_SLACK
 from ops.checks.words import listed, many
 
 YOUNG: Final = timedelta(days=1)
 """Nothing younger goes: several backups of one day may each be the one that somebody needs."""
-
-_CLOCK_SLACK: Final = timedelta(hours=1)
 
 
 class Policy(BaseModel):
@@ -47,7 +46,8 @@ class Policy(BaseModel):
 class Kept:
     """What retention must know of a kept backup. `is_good`: readable, and it failed no trial;
     `proven_at`: when its last test restore passed; `is_needed`: an undo or an interrupted
-    restore goes by it. Times carry their time zone."""
+    restore goes by it; `is_known` is False where its name and its trials could not be read. Times
+    carry their time zone."""
 
     name: str
     created_at: datetime
@@ -57,6 +57,7 @@ class Kept:
     is_ours: bool = True
     is_needed: bool = False
     proven_at: datetime | None = None
+    is_known: bool = True
 
 
 @dataclass(frozen=True)
@@ -100,11 +101,13 @@ def _by_itself(backup: Kept, policy: Policy, now: datetime) -> str | None:
         return "You asked to keep it until you let it go"
     if backup.is_needed:
         return "Going back from a restore may need it"
+    if not backup.is_known:
+        return "Whether it was given a name cannot be read any more; name it anew, or delete it"
     if not backup.is_good:
         return "It cannot be trusted; look at it, then delete it by hand"
     if not backup.is_ours:
         return "This console did not make it; delete it by hand"
-    if backup.created_at > now + _CLOCK_SLACK:
+    if backup.created_at > now + CLOCK_SLACK:
         return "It is dated in the future, so its age is not known"
     if backup.label and policy.keeps_named:
         return "It was given a name"
@@ -113,7 +116,7 @@ def _by_itself(backup: Kept, policy: Policy, now: datetime) -> str | None:
 
 def _last_ones(ordered: Sequence[Kept], now: datetime) -> dict[Kept, str]:
     """The backups without which nothing good, or nothing proven, would be left."""
-    good = [b for b in ordered if b.is_good and b.is_ours and b.created_at <= now + _CLOCK_SLACK]
+    good = [b for b in ordered if b.is_good and b.is_ours and b.created_at <= now + CLOCK_SLACK]
     proven = [backup for backup in good if backup.proven_at]
     return {
         **dict.fromkeys(proven[:1], "The last one that passed a test restore"),

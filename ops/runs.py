@@ -23,6 +23,7 @@ from sqlalchemy.exc import IntegrityError
 from ops import jobs
 from ops.activity import SCHEDULE
 from ops.catalog import Catalog, EntryState
+from ops.checks.backups_schedule import CLOCK_SLACK
 from ops.errors import OpsError, Refused
 from ops.installation import Installation
 from ops.jobs import Job, State
@@ -38,8 +39,11 @@ PAUSES: Final = (5 * 60.0, 15 * 60.0, 45 * 60.0)
 LATE: Final = timedelta(minutes=10)
 """A run that is begun later than this was missed: the console was off."""
 
-_CLOCK_SLACK: Final = timedelta(hours=1)
 _CLAIM_SECONDS: Final = 60.0
+_WENT_DOWN: Final = {
+    "error": "The console or its machine was stopped in the middle of it.",
+    "hint": "It is tried again by itself.",
+}
 _JOBS_LOOKED_AT: Final = 50
 _KEEP_SECONDS: Final = 400 * 24 * 3600.0
 
@@ -123,7 +127,7 @@ def _look(home: Installation, target: str, now: datetime) -> None:
 def _is_after(since: datetime, due: datetime, now: datetime) -> bool:
     """Whether the times were chosen before `due`. Those of the future were chosen while the clock
     was wrong; nothing would be due until that day."""
-    return due > since or since > now + _CLOCK_SLACK
+    return due > since or since > now + CLOCK_SLACK
 
 
 def _open_runs(home: Installation, target: str) -> list[Run]:
@@ -217,7 +221,9 @@ def _params(home: Installation, run: Run) -> dict[str, Any] | None:
     ours = [e for e in entries if e.state is EntryState.GOOD and e.made_here]
     if not ours:
         return None
-    return {**scheduled, "archive": str(ours[0].path)} if run.kind is Routine.TEST else scheduled
+    ahead = datetime.now(UTC) + CLOCK_SLACK  # made while the clock was wrong
+    newest = next((entry for entry in ours if entry.created_at <= ahead), ours[0])
+    return {**scheduled, "archive": str(newest.path)} if run.kind is Routine.TEST else scheduled
 
 
 def _settle(home: Installation, run: Run) -> None:
@@ -231,9 +237,11 @@ def _settle(home: Installation, run: Run) -> None:
     if job.is_active:
         return
     ended = job.ended or time.time()
-    if job.state in (State.DONE, State.CANCELLED):
+    if job.state is State.DONE or (job.state is State.CANCELLED and job.cancel_asked):
         state = RunState(job.state.value)
         _change(home, run, RunState.RUNNING, state=state, job=job.id, changed=ended)
+    elif job.state is State.CANCELLED:  # by the machine that went down, and by no person
+        _try_again(home, run, ended, _WENT_DOWN, job=job.id)
     else:
         _try_again(home, run, ended, dict(job.error or {}), job=job.id)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -11,11 +12,13 @@ from typing import Final
 from ops.datafolder import DataFolder, file_sha256
 from ops.dialects import dialect_of
 from ops.dialects.base import Replacement
-from ops.errors import DiskFull, Refused
+from ops.errors import DiskFull, OpsError, Refused
 from ops.journal import Journal, journals_of
 from ops.locks import target_lock
 from ops.progress import Progress
 from ops.target import Target
+
+log = logging.getLogger(__name__)
 
 UNDO_DAYS = 7
 _GRACE: Final = timedelta(hours=12)
@@ -62,6 +65,7 @@ def delete_undo_point(target: Target, folder: DataFolder, point: str) -> None:
 def expire_undo_points(target: Target, folder: DataFolder) -> list[UndoPoint]:
     """Delete what was first seen to be beyond its time long enough ago, and say what that was.
 
+    What cannot be deleted does not keep the others; only where nothing could be is that an error.
     Raises Busy where something else is being done with the target.
     """
     now = datetime.now(UTC)
@@ -69,14 +73,29 @@ def expire_undo_points(target: Target, folder: DataFolder) -> list[UndoPoint]:
         return []
     with target_lock(folder, target):
         go, news = _over(target, folder, now)
-        points = [point for journal in go if (point := point_of(journal))]
-        for journal in go:  # first, since this makes room on a full disk
-            use_up(target, journal)
+        gone, problem = _use_up_all(target, go)  # first, since this makes room on a full disk
         for journal, seen in news:
             journal.undo_over = seen
             with suppress(DiskFull):  # the next look notes it
                 journal.write()
-    return points
+    if problem is not None and not gone:
+        raise problem
+    return gone
+
+
+def _use_up_all(target: Target, journals: list[Journal]) -> tuple[list[UndoPoint], OpsError | None]:
+    """What could be deleted, and the first error of what could not."""
+    gone, problem = [], None
+    for journal in journals:
+        point = point_of(journal)
+        try:
+            use_up(target, journal)
+        except OpsError as error:
+            log.warning("the undo point %s cannot be deleted: %s", journal.id, error.detail)
+            problem = problem or error
+        else:
+            gone += [point] if point else []
+    return gone, problem
 
 
 def _over(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import time
 from dataclasses import dataclass, replace
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ops.archive.unpack import verify_entry
-from ops.catalog import Catalog, read_archive
+from ops.catalog import Catalog, CatalogEntry, read_archive
 from ops.checks.base import Finding
 from ops.datafolder import DataFolder, file_sha256
 from ops.dialects import dialect_of
@@ -207,18 +208,32 @@ def recheck_kept(
     entry = catalog.entry(name)
     if not entry.sha256:
         return None
-    found = file_sha256(entry.path, progress)
-    passed = found == entry.sha256
+    problem, detail = _fault_of(entry, progress)
     proof = Proof(
         kind=Prove.QUICK,
-        passed=passed,
+        passed=not problem,
         at=datetime.now(UTC),
         seconds=time.monotonic() - began,
-        problem="" if passed else "The file is not as it was written.",
-        detail="" if passed else f"sha256 {found}; when written: {entry.sha256}",
+        problem=problem,
+        detail=detail,
     )
     catalog.note_proof(entry.path, proof)
     return proof
+
+
+def _fault_of(entry: CatalogEntry, progress: Progress) -> tuple[str, str]:
+    """What is wrong with a kept archive's file, in words and in detail; nothing where it is as it
+    was written. Raises FileNotFoundError."""
+    try:
+        found = file_sha256(entry.path, progress)
+    except OSError as cause:
+        if cause.errno != errno.EIO:
+            raise
+        return "The disk cannot read the file to its end.", str(cause)
+    if found == entry.sha256:
+        return "", ""
+    told = f"sha256 {found}; when written: {entry.sha256}"
+    return "The file is not as it was written.", told
 
 
 def recheck_all(

@@ -342,3 +342,13 @@ def test_a_person_at_a_terminal_types_the_name_and_sees_a_bar(
         assert live.name in shown
         assert ("█" in shown) == (status == DONE)
         assert output.startswith("Restored.") == (status == DONE)
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="needs to be root")
+def test_root_leaves_nothing_that_the_consoles_user_could_not_read(tmp_path: Path) -> None:
+    shell = Shell(tmp_path, filled_file(tmp_path, rows=10).url)
+    shell.run("backup")
+    os.chown(tmp_path / "data", 10001, 10001)
+    shell.run("backup", status=NOT_DONE)
+    assert "sudo -u '#10001' ops-console" in shell.said
+    assert len(list((tmp_path / "data" / "backups").rglob("*.zip"))) == 1

@@ -159,3 +159,16 @@ def test_a_former_database_goes_when_its_time_is_up(home: Installation, live: Li
     (line,) = entries(home)
     assert (line.who, line.what, line.archive) == ("console", "delete-kept", archive.name)
     assert live.neighbours() == before
+
+
+def test_a_database_that_hangs_keeps_no_other_duty_from_its_turn(
+    alone: Installation, stop: threading.Event
+) -> None:
+    done, forever = threading.Event(), threading.Event()
+    hanging = Duty("ask", 3600, lambda _home: forever.wait(60), asks_databases=True)
+    thread = _start(alone, stop, hanging, Duty("begin", 3600, lambda _home: done.set()))
+    assert done.wait(10)
+    stop.set()
+    thread.join(20)
+    assert not thread.is_alive()
+    forever.set()

@@ -115,6 +115,12 @@ def test_a_missed_a_stopped_and_a_waiting_run() -> None:
     assert _finding("runs", Upkeep(DAILY, _runs("cancelled"))).level is Level.GOOD
 
 
+def test_a_run_of_a_wrong_clock_hides_none_of_today() -> None:
+    ahead = RunFact("backup", NOW + timedelta(days=3650), "done")
+    finding = _finding("runs", Upkeep(DAILY, [ahead, *_runs("failed", "failed", tries=4)]))
+    assert finding.level is Level.NOW
+
+
 def test_a_test_restore_that_cannot_be_done_is_told_beside_good_backups() -> None:
     runs = [*_runs("done"), *_runs("failed", tries=4, kind="test")]
     finding = _finding("runs", Upkeep(DAILY, runs))

@@ -15,7 +15,7 @@ import psycopg2
 import pytest
 
 from ops import DataFolder, Target, create_backup, restore_backup
-from ops.dialects.postgresql import backup, tools
+from ops.dialects.postgresql import counting, tools
 from ops.dialects.postgresql.tools import ClientTools, installed_tools, tools_for, tools_that_read
 from ops.errors import Busy, PreflightRefused
 from ops.verify import prove_archive
@@ -128,7 +128,7 @@ def test_what_empties_a_table_waits_until_the_backup_has_counted_it(
 def test_a_table_in_somebodys_hands_makes_it_busy(
     busy: PostgreSQLDatabase, folder: DataFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backup, "_LOCK_SECONDS", 1)
+    monkeypatch.setattr(counting, "LOCK_SECONDS", 1)
     address = busy.url.replace("postgresql+psycopg2", "postgresql")
     with closing(psycopg2.connect(address)) as holder:
         holder.cursor().execute("ALTER TABLE etl ADD x int")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -223,6 +224,9 @@ OBSTACLES = {
     "a foreign data wrapper": "CREATE FOREIGN DATA WRAPPER theirs",
     "a function in C": "CREATE FUNCTION theirs(text) RETURNS int LANGUAGE internal AS 'textlen'; "
     f'ALTER FUNCTION theirs OWNER TO "{MANAGED_ROLE}"',
+    "default privileges of others": "CREATE SCHEMA theirs; "
+    f'ALTER SCHEMA theirs OWNER TO "{MANAGED_ROLE}"; '
+    "ALTER DEFAULT PRIVILEGES IN SCHEMA theirs GRANT SELECT ON TABLES TO pg_monitor",
     "a subscription": "CREATE SUBSCRIPTION theirs CONNECTION 'host=127.0.0.1 dbname=x' "
     "PUBLICATION p WITH (connect = false, slot_name = NONE)",
 }
@@ -240,7 +244,7 @@ def test_what_would_stop_it_half_way_is_refused_beforehand(
         else:
             for statement in statements.split("; "):
                 database.as_superuser(statement)
-        with pytest.raises(PreflightRefused, match=r"theirs"):
+        with pytest.raises(PreflightRefused, match=r"theirs|default privileges of postgres"):
             restore_backup(database.target, archive, folder)
         assert_nothing_left(database, folder)
         if "SUBSCRIPTION" in statements:
@@ -315,12 +319,66 @@ def test_what_others_make_while_the_database_is_saved_is_not_lost(
     database: ManagedPostgreSQL, folder: DataFolder, made: str
 ) -> None:
     archive = create_backup(database.target, folder).archive
-    at = At("Saving the database as it is", lambda: database.run(made))
+    # A superuser's session is not ended, as others are where there are large objects.
+    make = f'SET ROLE "{MANAGED_ROLE}"; {made}'
+    at = At("Saving the database as it is", lambda: database.as_superuser(make))
     with pytest.raises(Busy, match=r"Another program made .* Nothing was changed"):
         restore_backup(database.target, archive, folder, progress=at)
     assert at.acted
     assert_nothing_left(database, folder)
     restore_backup(database.target, archive, folder)
+
+
+def test_nobody_stays_who_could_write_into_a_large_object(
+    database: ManagedPostgreSQL, folder: DataFolder
+) -> None:
+    """No lock keeps anybody from that, and it would be neither in the backup nor in the undo."""
+    archive = create_backup(database.target, folder).archive
+    (told,) = [
+        notice
+        for notice in preview_restore(database.target, archive, folder).notices
+        if "large objects" in notice.message
+    ]
+    assert told.level is NoticeLevel.WARN
+    login = {"user": MANAGED_ROLE, "password": PASSWORD, "dbname": database.name}
+    writer = psycopg2.connect(host="127.0.0.1", port=database.cluster.port, **login)
+    writer.autocommit = True
+    outcome = []
+
+    def write() -> None:
+        time.sleep(0.5)  # it was there before, and has had the time to be ended
+        try:
+            writer.cursor().execute(
+                "SELECT lo_put(max(oid), 0, 'late') FROM pg_largeobject_metadata"
+            )
+        except psycopg2.OperationalError:
+            outcome.append("ended")
+
+    restore_backup(
+        database.target, archive, folder, progress=At("Saving the database as it is", write)
+    )
+    assert outcome == ["ended"]
+
+
+def test_logins_to_other_servers_that_we_may_not_read_are_refused(folder: DataFolder) -> None:
+    """A dump holds them without their passwords."""
+    installed = sorted(int(path.name) for path in Path("/usr/lib/postgresql").glob("*"))
+    if not installed:
+        pytest.skip("needs Debian's PostgreSQL, which has postgres_fdw")
+    server = RealPostgres(installed[0], languages=["en_US"])
+    database = ManagedPostgreSQL(server)
+    for statement in (
+        "CREATE EXTENSION postgres_fdw",
+        f'GRANT USAGE ON FOREIGN DATA WRAPPER postgres_fdw TO "{MANAGED_ROLE}"',
+        "CREATE ROLE app",
+    ):
+        database.as_superuser(statement)
+    database.run("CREATE SERVER other FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host 'x')")
+    archive = create_backup(database.target, folder).archive
+    database.run("CREATE USER MAPPING FOR app SERVER other OPTIONS (password 'topsecret')")
+    with pytest.raises(PreflightRefused, match="app at other"):
+        restore_backup(database.target, archive, folder)
+    server.stop()
 
 
 STEPS = (

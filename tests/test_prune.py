@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
-from ops import Catalog, restore_backup
+from ops import Catalog, DataFolder, restore_backup, verify
+from ops.backup_health import findings_about_backups
+from ops.checks.base import Level
 from ops.errors import Busy, Refused
 from ops.installation import Installation
 from ops.jobs.work import WORK
@@ -17,9 +22,12 @@ from ops.progress import SILENT
 from ops.prune import look_ahead, prune
 from ops.retention import Policy
 from ops.schedule import Plan, save_plan
+from ops.settings import Settings
+from ops.store import open_store
 from ops.verify import prove_archive, recheck_all
 from tests.calendars import back_up_at, back_up_daily, damage
 from tests.databases import SQLiteDatabase, filled_file
+from tests.small_disk import small_disk
 
 SMALL = Plan(keep=Policy(daily=2, weekly=0, monthly=0))
 
@@ -152,3 +160,85 @@ def test_what_goes_behind_our_back_is_missed(
     catalog.forget_missing()
     assert catalog.missing() == []
     assert list(home.folder.backups("live").iterdir()) == []
+
+
+def test_what_was_named_stays_where_its_note_cannot_be_read_any_more(
+    home: Installation, live: SQLiteDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = back_up_daily(monkeypatch, live.target, home.folder, 4)
+    catalog = Catalog(home.folder, "live")
+    catalog.set_label(made[3], "before the move")
+    note = home.folder.backups("live") / f"{made[3]}.note.json"
+    note.write_bytes(note.read_bytes()[:20])
+    assert prune(live.target, home.folder, SMALL).deleted == [made[2]]
+    finding = next(
+        found
+        for found in findings_about_backups(home, live.target, catalog.entries())
+        if found.id == "backups.notes"
+    )
+    assert (finding.level, made[3] in finding.sentence) == (Level.SOON, True)
+    prove_archive(live.target, home.folder.backups("live") / made[3], home.folder)
+    assert catalog.entry(made[3]).is_note_lost, "what a test notes is not all that there was"
+    catalog.set_label(made[3], "before the move")
+    assert not catalog.entry(made[3]).is_note_lost
+
+
+def test_a_name_that_comes_at_the_last_moment_counts(
+    home: Installation, live: SQLiteDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = back_up_daily(monkeypatch, live.target, home.folder, 4)
+    catalog = Catalog(home.folder, "live")
+
+    class Slow(type(SILENT)):  # type: ignore[misc]
+        def report(self, done: float, total: float, note: str = "") -> None:
+            if done == 0:
+                catalog.set_label(made[3], "wanted")
+
+    assert prune(live.target, home.folder, SMALL, progress=Slow()).deleted == [made[2]]
+
+
+def test_one_that_cannot_be_deleted_keeps_neither_the_others_nor_the_backup(
+    home: Installation, live: SQLiteDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = back_up_daily(monkeypatch, live.target, home.folder, 4)
+    stuck = home.folder.backups("live") / made[2]
+    if subprocess.run(["chattr", "+i", stuck], capture_output=True, check=False).returncode:
+        pytest.skip("files cannot be made immutable here")
+    try:
+        save_plan(home, "live", SMALL, "somebody")
+        done = WORK["backup"](home, "live", {"scheduled": 1.0}, SILENT)
+    finally:
+        subprocess.run(["chattr", "-i", stuck], check=True)
+    assert done["deleted"] == [made[1], made[3]]
+    assert any("could not be deleted" in note and made[2] in note for note in done["notes"])
+
+
+def test_where_there_is_no_room_for_a_backup_old_ones_go_first(
+    live: SQLiteDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with TemporaryDirectory() as place, small_disk(Path(place) / "disk", 60) as disk:
+        if not disk.tells_room:
+            pytest.skip("no disk of its own can be had here")
+        folder = DataFolder(disk.path / "data")
+        store = open_store(folder.store_path)
+        small = Installation(Settings.model_validate({}), folder, store, (live.target,))
+        live.run("CREATE TABLE filler AS SELECT randomblob(5000000) AS x")
+        made = back_up_daily(monkeypatch, live.target, folder, 4)
+        save_plan(small, "live", SMALL, "somebody")
+        disk.fill(leaving=8_000_000)  # twice the database does not fit, nor with one less
+        done = WORK["backup"](small, "live", {"scheduled": 1.0}, SILENT)
+        kept = {entry.name for entry in Catalog(folder, "live").entries()}
+        assert kept == {made[0], Path(done["archive"]).name}
+        store.dispose()
+
+
+def test_a_file_that_its_disk_cannot_read_is_told_as_such(
+    home: Installation, live: SQLiteDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is mapped at the beginning of a process's memory: to read there is an error of
+    input."""
+    (name,) = back_up_daily(monkeypatch, live.target, home.folder, 1)
+    unreadable = replace(Catalog(home.folder, "live").entry(name), path=Path("/proc/self/mem"))
+    problem, detail = verify._fault_of(unreadable, SILENT)
+    assert "disk cannot read" in problem
+    assert "Input/output error" in detail

@@ -316,12 +316,30 @@ def test_what_a_person_stops_stays_stopped(home: Installation, live: SQLiteDatab
     _chosen_long_ago(home)
     with _nobody_may_read(live):
         begin_due(home)
-        processes.of_job(_wait_until_it_runs(home).id).send_signal(signal.SIGTERM)
+        jobs.cancel(home, _wait_until_it_runs(home).id)
+        time.sleep(3)  # it hears of it
     (job,) = _wait_for_jobs(home, 1)
     assert job.state is State.CANCELLED
     begin_due(home, datetime.now(UTC) + timedelta(hours=1))
     assert _run(home).state is RunState.CANCELLED
     assert len(_jobs(home)) == 1
+
+
+def test_what_a_shutdown_stops_is_tried_again(home: Installation, live: SQLiteDatabase) -> None:
+    """It sends SIGTERM to every process, and nobody has asked for that."""
+    _chosen_long_ago(home)
+    with _nobody_may_read(live):
+        begin_due(home)
+        processes.of_job(_wait_until_it_runs(home).id).send_signal(signal.SIGTERM)
+    (job,) = _wait_for_jobs(home, 1)
+    assert job.state is State.CANCELLED
+    begin_due(home)
+    waiting = _run(home)
+    assert (waiting.state, waiting.tries) == (RunState.WAITING, 1)
+    begin_due(home, datetime.now(UTC) + timedelta(hours=1))
+    _wait_for_jobs(home, 2)
+    begin_due(home, datetime.now(UTC) + timedelta(hours=1))
+    assert _run(home).state is RunState.DONE
 
 
 def test_the_newest_backup_is_proved_and_all_are_read_on_their_days(home: Installation) -> None:

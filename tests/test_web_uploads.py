@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import os
@@ -9,7 +10,7 @@ import secrets
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -23,6 +24,7 @@ from console.uploads import (
     list_uploads,
     remove_upload,
 )
+from console.web.routes import uploads as routes
 from ops.errors import Busy
 from tests.services.console import RunningConsole
 
@@ -296,3 +298,20 @@ def test_a_gigabyte_comes_in_in_constant_memory(
         assert hashlib.file_digest(file, "sha256").digest() == sent.digest()
     assert growth() < RSS_GROWTH_LIMIT
     remove_upload(server.data, "admin", upload.id)
+
+
+def test_a_sender_who_vanishes_without_a_word_keeps_nobody_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A laptop that goes to sleep closes no connection; what came is kept."""
+    monkeypatch.setattr(routes, "SILENT_SECONDS", 0.2)
+
+    async def sent() -> AsyncIterator[bytes]:
+        yield b"what came"
+        await asyncio.sleep(60)
+
+    async def batches() -> list[bytes]:
+        stream = sent()
+        return [await routes._next_batch(stream) for _ in range(2)]
+
+    assert asyncio.run(batches()) == [b"what came", b""]

@@ -13,14 +13,18 @@ import os
 import click
 
 from console.cli import activity, backups, health, jobs, schedule
-from console.cli.terminal import answering, note
+from console.cli.terminal import answering, note, refuse_to_leave_files_of_root
 from console.context import console
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="ops-console")
-def main() -> None:
+@click.pass_context
+def main(context: click.Context) -> None:
     """Look after a SQLite or PostgreSQL database, and the Redis beside it."""
+    if context.invoked_subcommand != "serve":
+        with answering(False):
+            refuse_to_leave_files_of_root()
     os.umask(0o077)  # what the console writes is for its own user only
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     logging.getLogger("ops.jobs").setLevel(logging.CRITICAL)  # its errors are answered below

@@ -13,9 +13,10 @@ from typing import Any, Final
 import click
 
 from ops.activity import COMMAND_LINE, record
-from ops.errors import OpsError
+from ops.errors import OpsError, Refused, SettingsError
 from ops.installation import Installation
 from ops.progress import Progress
+from ops.settings import load_settings
 
 _DIFFERENCES = (("lost", "rows go"), ("back", "rows come back"), ("changed", "rows change back"))
 _PRESENCE = (("exists_after", "the table goes"), ("exists_now", "the table comes back"))
@@ -97,3 +98,23 @@ def difference_lines(tables: list[dict[str, Any]]) -> Iterator[str]:
             changed += 1
             yield f"{table['name']}: {', '.join(told)}"
     yield f"{changed} of {len(tables)} tables would change." if changed else _SAME
+
+
+def refuse_to_leave_files_of_root() -> None:
+    """What root writes into the data folder, the console's own user could not read: notes about
+    backups, for example, by which it knows which of them never to delete.
+
+    Raises Refused.
+    """
+    if os.name != "posix" or os.geteuid() != 0:
+        return
+    try:
+        owner = load_settings().data_dir.stat().st_uid
+    except (SettingsError, OSError):
+        return  # the command itself tells
+    if owner != 0:
+        raise Refused(
+            "This runs as root, but the data folder belongs to another user, for whom the console "
+            "could not read what is written now.",
+            f"Run it as that user: sudo -u '#{owner}' ops-console …",
+        )

@@ -5,6 +5,7 @@ The entry's own name is never used for a file.
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import shutil
@@ -148,7 +149,12 @@ def _exactly(raw: io.FileIO, length: int) -> bytes:
 def _pieces(raw: io.FileIO, left: int) -> Iterator[bytes]:
     """The next `left` bytes. Raises EOFError where the file ends before."""
     while left:
-        piece = raw.read(min(left, CHUNK))
+        try:
+            piece = raw.read(min(left, CHUNK))
+        except OSError as cause:
+            if cause.errno != errno.EIO:
+                raise
+            raise damaged(f"the disk cannot read the file: {cause}") from cause
         if not piece:
             raise EOFError("the file ends in the middle of an entry")
         left -= len(piece)

@@ -8,11 +8,9 @@ from datetime import datetime
 from typing import Final
 
 from ops.checks.backups_schedule import CHECKS as SCHEDULE_CHECKS
-from ops.checks.backups_schedule import SizeFact, Upkeep
+from ops.checks.backups_schedule import CLOCK_SLACK, SizeFact, Upkeep
 from ops.checks.base import CannotCheck, Check, Context, Finding, Level, Reading, no_questions
 from ops.checks.words import duration, listed, many, size
-
-_CLOCK_SLACK_SECONDS: Final = 3600
 
 
 @dataclass(frozen=True)
@@ -20,7 +18,7 @@ class BackupFact:
     """One kept backup. Times carry their time zone; `is_good` is False where it cannot be
     read, or failed a trial, of which `failure` then tells the reason. `tested_at` is when its
     last test restore passed, `read_at` when its file was last read and found whole; `is_ours`
-    tells whether this console made it."""
+    tells whether this console made it, `is_note_lost` that what was noted could not be read."""
 
     created_at: datetime
     size_bytes: int
@@ -30,6 +28,7 @@ class BackupFact:
     tested_at: datetime | None = None
     read_at: datetime | None = None
     is_ours: bool = True
+    is_note_lost: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ def backup_findings(
     Room for a restore is judged only where `room` is given; what has to do with the schedule
     only where `upkeep` is.
     """
-    ours = [fact for fact in archives if fact.is_good and fact.is_ours]
+    ours = [fact for fact in archives if fact.is_good and fact.is_ours and not _is_ahead(fact, now)]
     sizes = [SizeFact(fact.created_at, fact.size_bytes) for fact in ours]
     facts = {"archives": archives, "now": now, "room": room, "upkeep": upkeep, "sizes": sizes}
     asked = [check for check in CHECKS if room is not None or check is not _ROOM]
@@ -81,9 +80,11 @@ def _age(context: Context, check: Check) -> Reading:
         return Reading(
             Level.NOW, words, sentence="There is no good backup: {backups}, and every one damaged."
         )
-    newest = max(good, key=lambda archive: archive.created_at)
-    seconds = (context.facts["now"] - newest.created_at).total_seconds()
-    if seconds < -_CLOCK_SLACK_SECONDS:
+    now: datetime = context.facts["now"]
+    dated = [archive for archive in good if not _is_ahead(archive, now)]
+    newest = max(dated or good, key=lambda archive: archive.created_at)
+    seconds = (now - newest.created_at).total_seconds()
+    if not dated:
         raise CannotCheck(
             "the newest backup is dated in the future",
             "Set the clock of this machine right.",
@@ -95,15 +96,31 @@ def _age(context: Context, check: Check) -> Reading:
     return Reading(check.judge(hours), words, hours, detail)
 
 
+def _is_ahead(archive: BackupFact, now: datetime) -> bool:
+    """Whether it is dated in the future: made while a clock was wrong."""
+    return archive.created_at > now + CLOCK_SLACK
+
+
+def _dated_ahead(context: Context, check: Check) -> Reading:
+    now: datetime = context.facts["now"]
+    names = [one.name for one in context.facts["archives"] if _is_ahead(one, now)]
+    return _named(names, check)
+
+
+def _notes(context: Context, check: Check) -> Reading:
+    return _named([one.name for one in context.facts["archives"] if one.is_note_lost], check)
+
+
+def _named(names: Sequence[str], check: Check) -> Reading:
+    are = "is" if len(names) == 1 else "are"
+    words = {"backups": many(len(names), "kept backup"), "are": are, "names": listed(names)}
+    return Reading(check.judge(len(names)), words, len(names), "\n".join(names))
+
+
 def _damaged(context: Context, check: Check) -> Reading:
     archives: Sequence[BackupFact] = context.facts["archives"]
     names = [archive.name for archive in archives if not archive.is_good and not archive.failure]
-    words = {
-        "backups": many(len(names), "kept backup"),
-        "are": "is" if len(names) == 1 else "are",
-        "names": listed(names) if names else "",
-    }
-    return Reading(check.judge(len(names)), words, len(names), "\n".join(names))
+    return _named(names, check)
 
 
 def _failed(context: Context, check: Check) -> Reading:
@@ -246,6 +263,33 @@ CHECKS: Final = (
         warning=14,
         critical=35,
         source="two and five weeks (own)",
+    ),
+    Check(
+        id="backups.dated_ahead",
+        title="Backups dated in the future",
+        measure=_dated_ahead,
+        finding="{backups} {are} dated in the future: {names}.",
+        why="The clock of this machine was wrong when they were made, or is wrong now. Their age "
+        "is not known, so nothing counts on them, and they are never deleted by themselves.",
+        fix="Look whether the clock is right. If it is, make a new backup, then delete these.",
+        good="No kept backup is dated in the future.",
+        unit="backups",
+        warning=1,
+        source="an hour ahead counts (own)",
+    ),
+    Check(
+        id="backups.notes",
+        title="Notes about kept backups",
+        measure=_notes,
+        finding="What the console had noted about {backups} cannot be read: {names}.",
+        why="Their names, and what their tests found, stand there. Until it is known again they "
+        "are never deleted by themselves.",
+        fix="Look whether another user than the console's owns the files named like these that "
+        "end in .note.json; if so, give them to the console's user. Else name the backups anew.",
+        good="What was noted about every kept backup can be read.",
+        unit="backups",
+        warning=1,
+        source="every one counts (own)",
     ),
     _ROOM,
 )

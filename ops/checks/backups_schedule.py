@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import takewhile
 from statistics import median
 from typing import Final
@@ -15,6 +15,9 @@ from ops.checks.words import MB, duration, listed, many, size
 _COMPARED_WITH: Final = 7
 _FEWEST: Final = 3
 """Earlier backups without which nothing is "usual"."""
+
+CLOCK_SLACK: Final = timedelta(hours=1)
+"""What is dated later than this from now was made while a clock was wrong."""
 
 _BACKUP: Final = "backup"
 _LONG_WAIT_SECONDS: Final = 3600
@@ -102,7 +105,8 @@ def _runs(context: Context, check: Check) -> Reading:
 
 
 def _of_kind(runs: Sequence[RunFact], now: datetime, check: Check) -> Reading:
-    judged = [run for run in runs if run.state not in ("running", "overtaken")]
+    ahead = now + CLOCK_SLACK  # what a wrong clock had due later says nothing about today
+    judged = [r for r in runs if r.state not in ("running", "overtaken") and r.due_at <= ahead]
     if not judged:
         return Reading(Level.GOOD)
     newest = judged[0]

@@ -23,11 +23,13 @@ class NoticeLevel(StrEnum):
 
 @dataclass(frozen=True)
 class Notice:
-    """Something seen before the work began, in words for the person."""
+    """Something seen before the work began, in words for the person. `is_about_room`: the disk of
+    the data folder is too full."""
 
     level: NoticeLevel
     message: str
     hint: str = ""
+    is_about_room: bool = False
 
 
 @dataclass(frozen=True)

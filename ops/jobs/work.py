@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from ops.backup import create_backup
+from ops.backup import BackupResult, create_backup
 from ops.beside import restore_beside
 from ops.catalog import read_archive
-from ops.checks.words import many
+from ops.checks.words import listed, many
 from ops.compare import compare_archive
-from ops.errors import Cancelled, OpsError, Refused
+from ops.errors import Cancelled, DiskFull, NoRoom, OpsError, Refused
 from ops.fixes import do_fix
 from ops.health_deep import look_deep
 from ops.health_memory import keep_results
@@ -26,6 +27,8 @@ from ops.schedule import schedule_of
 from ops.target import Target
 from ops.verify import VerifyResult, prove_archive, recheck_all
 
+log = logging.getLogger(__name__)
+
 Work = Callable[[Installation, str, Mapping[str, Any], Progress], dict[str, Any]]
 
 
@@ -37,7 +40,8 @@ def _backup(
     found, settings = home.target(target), home.settings
     prove = Prove(params.get("prove", settings.prove_backups))
     is_tried = prove is Prove.FULL
-    made = create_backup(
+    make = partial(
+        create_backup,
         found,
         home.folder,
         label=str(params.get("label", "")),
@@ -45,11 +49,33 @@ def _backup(
         read_back=prove is Prove.QUICK,
         progress=progress.within(0, 0.5) if is_tried else progress,
     )
-    take_sample(home.store, found)
+    made = _with_room_made(home, found, make) if "scheduled" in params else make()
+    _measured(home, found)
     tried = _tried(home, found, made.archive, progress.within(0.5, 1)) if is_tried else {}
     pruned = _pruned(home, found) if "scheduled" in params else {}
     notes = [*tried.get("notes", []), *pruned.get("notes", [])]
     return {**made.as_dict(), **tried, **pruned, **({"notes": notes} if notes else {})}
+
+
+def _with_room_made(
+    home: Installation, target: Target, make: Callable[[], BackupResult]
+) -> BackupResult:
+    """Make a backup of the schedule; where there is no room, delete first what goes afterwards
+    anyway: the newest good one and the last that was proven never do."""
+    try:
+        return make()
+    except (DiskFull, NoRoom):
+        if not _pruned(home, target)["deleted"]:
+            raise
+    return make()
+
+
+def _measured(home: Installation, target: Target) -> None:
+    """The backup is there, whatever comes of a look at the database's size."""
+    try:
+        take_sample(home.store, target)
+    except OpsError as error:
+        log.warning("%s could not be measured: %s %s", target.name, error, error.detail)
 
 
 def _tried(home: Installation, target: Target, archive: Path, progress: Progress) -> dict[str, Any]:
@@ -75,12 +101,16 @@ def _pruned(home: Installation, target: Target) -> dict[str, Any]:
     if schedule is None:
         return {"deleted": []}
     try:
-        deleted = prune(target, home.folder, schedule.plan).deleted
+        done = prune(target, home.folder, schedule.plan)
     except OpsError as error:
         told = f"The backup was made, but old ones could not be deleted. {error} {error.hint}"
         return {"deleted": [], "notes": [told.strip()]}
-    went = [f"{many(len(deleted), 'old backup')} deleted, as the schedule says."]
-    return {"deleted": deleted, "notes": went if deleted else []}
+    notes = []
+    if done.deleted:
+        notes.append(f"{many(len(done.deleted), 'old backup')} deleted, as the schedule says.")
+    if done.stuck:
+        notes.append(f"Old backups could not be deleted: {listed(done.stuck)}.")
+    return {"deleted": done.deleted, "notes": notes}
 
 
 def _prune(

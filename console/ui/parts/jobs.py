@@ -34,6 +34,12 @@ _NAMES = {
     "fix": "Fix",
     "check": "Deep look",
 }
+_LEFT = {
+    "fix": "What was not finished was undone.",
+    "prune": "Backups that it had deleted by then stay deleted; the others were not touched.",
+}
+"""What a stopped job leaves, where it is not all as before."""
+
 _ENDS = {State.DONE: "is done", State.CANCELLED: "has stopped"}
 _SHOW_ENDED_SECONDS = 15 * 60
 
@@ -159,7 +165,7 @@ def _ended(job: Job) -> None:
     elif job.state is State.DONE:
         _finished(job, name, when)
     elif job.state is State.CANCELLED:
-        left = "What was not finished was undone." if job.kind == "fix" else "Nothing was changed."
+        left = _LEFT.get(job.kind, "Nothing was changed.")
         st.info(f"{name} was stopped {when}. {left}", icon=":material/cancel:")
     else:
         with st.container(border=True):

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from functools import partial
 from typing import Final
 
-from anyio import CapacityLimiter, from_thread, to_thread
+from anyio import CapacityLimiter, fail_after, from_thread, to_thread
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -25,6 +25,7 @@ from ops.errors import Busy, OpsError
 
 BATCH_BYTES: Final = 1 << 20
 WRITERS_AT_ONCE: Final = 8
+SILENT_SECONDS: Final = 60
 
 _TUS: Final = {"Tus-Resumable": "1.0.0", "Cache-Control": "no-store"}
 _STATUS: Final[dict[type[OpsError], int]] = {
@@ -102,16 +103,18 @@ def _write(upload: files.Upload, offset: int, next_batch: Callable[[], bytes]) -
 async def _next_batch(stream: AsyncIterator[bytes]) -> bytes:
     """About 1 MiB of the body, so that writing costs few hops between threads.
 
-    Empty at the end. A sender who went away has simply sent less: what came is kept.
+    Empty at the end. A sender who went away has simply sent less: what came is kept. One who has
+    vanished without a word, as a laptop that sleeps does, is taken for gone after a while: until
+    then nobody else may write to the upload.
     """
     chunks, size = [], 0
     try:
-        async for chunk in stream:
+        while size < BATCH_BYTES:
+            with fail_after(SILENT_SECONDS):
+                chunk = await anext(stream)
             chunks.append(chunk)
             size += len(chunk)
-            if size >= BATCH_BYTES:
-                break
-    except ClientDisconnect:
+    except (StopAsyncIteration, ClientDisconnect, TimeoutError):
         pass
     return b"".join(chunks)
 

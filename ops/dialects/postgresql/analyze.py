@@ -8,8 +8,8 @@ from typing import Final
 from sqlalchemy import Engine, text
 
 from ops.archive.manifest import TableRows
-from ops.dialects.postgresql.backup import count_tables
 from ops.dialects.postgresql.connect import connected
+from ops.dialects.postgresql.counting import count_tables
 from ops.dialects.postgresql.names import run_plain
 from ops.dialects.postgresql.sessions import attended
 from ops.helper_thread import HelperThread, awaited

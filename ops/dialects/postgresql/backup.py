@@ -10,26 +10,20 @@ import re
 import shutil
 from collections.abc import Callable
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 from typing import Final
 
 from sqlalchemy import Connection, Engine, text
-from sqlalchemy.exc import DBAPIError
 
-from ops.archive.manifest import TableRows
 from ops.datafolder import disk_full
 from ops.dialects.base import Notice, NoticeLevel, Sink, Snapshot, with_columns
-from ops.dialects.postgresql.checksums import checksum_query, fix_settings
-from ops.dialects.postgresql.connect import APPLICATION, ToolAccess, connected, translated
-from ops.dialects.postgresql.names import PLAIN, run_plain
-from ops.dialects.postgresql.rows import COUNTED_TABLES, shapes
-from ops.dialects.postgresql.sessions import attended
+from ops.dialects.postgresql import counting
+from ops.dialects.postgresql.connect import APPLICATION, ToolAccess, connected
+from ops.dialects.postgresql.rows import shapes
 from ops.dialects.postgresql.tools import ClientTools, tools_for
-from ops.errors import Busy, OpsError, PreflightRefused, ToolFailed
+from ops.errors import OpsError, PreflightRefused, ToolFailed
 from ops.programs import run
 from ops.progress import Progress
-from ops.target import redact
 
 UNREADABLE: Final = """
 SELECT format('%I.%I', n.nspname, c.relname)
@@ -60,6 +54,20 @@ ORDER BY 1
 """
 """The owners of large objects that the role may not read; pg_read_all_data does not help."""
 
+HIDDEN_LOGINS: Final = """
+SELECT format('%s at %I', CASE m.umuser WHEN 0 THEN 'everybody' ELSE quote_ident(m.usename) END,
+              m.srvname)
+FROM pg_user_mappings m JOIN pg_foreign_server s ON s.oid = m.srvid
+JOIN pg_roles me ON me.rolname = current_user
+WHERE NOT me.rolsuper
+  AND NOT CASE m.umuser WHEN 0 THEN pg_has_role(s.srvowner, 'USAGE')
+               ELSE m.umuser = me.oid AND (pg_has_role(s.srvowner, 'USAGE')
+                                           OR has_server_privilege(s.oid, 'USAGE')) END
+ORDER BY 1 LIMIT 20
+"""
+"""Who signs in where by a user mapping whose options we may not read (manual, pg_user_mappings):
+pg_dump then saves it without them."""
+
 _OWN_DISK_FULL: Final = re.compile(
     r"pg_dump: error: could not .*(No space left on device|Disk quota exceeded)"
 )
@@ -68,20 +76,10 @@ _COMPRESS: Final = {"zstd": "--compress=zstd:1", "gzip": "--compress=1", "none":
 """Every version knows the last two. Measured against the default, gzip 6: zstd 0.21 of its time,
 gzip 1 0.37, none with ISA-L in the archive 0.25 to 0.33."""
 
-_LOCK_SECONDS: Final = 60
-_TABLE_IN_WORK: Final = ("55P03", "40P01", "42P01")
-"""SQLSTATE: a lock was not to be had in time, a deadlock, a table that is gone."""
-
 _ROOM_COMPRESSED: Final = 1.1
 _ROOM_UNCOMPRESSED: Final = 1.6
 """Times the database's size, which counts its indexes as well: the dump, and the archive that is
 made of it where the dump itself is not compressed."""
-
-_LOCKED_AT_ONCE: Final = 50
-_TAKE: Final = "SAVEPOINT counting"
-_LET_GO: Final = "ROLLBACK TO SAVEPOINT counting"
-"""A transaction keeps the locks of all that it reads, indexes as well, and a server has room for
-6,400 by default. What was taken since a savepoint goes with the way back to it."""
 
 _COPIED: Final = """
 SELECT p.relid::bigint, p.bytes_processed
@@ -126,7 +124,7 @@ def notices(engine: Engine, workspace: Path) -> list[Notice]:
             f"There is not enough room for a backup: it may need {need:,} bytes, {free:,} are free."
         )
         hint = "Delete old backups or make room on the disk."
-        found.append(Notice(NoticeLevel.REFUSE, message, hint))
+        found.append(Notice(NoticeLevel.REFUSE, message, hint, is_about_room=True))
     return found
 
 
@@ -187,7 +185,7 @@ def dump(
         taken_at, snapshot = connection.execute(
             text("SELECT clock_timestamp(), pg_export_snapshot()")
         ).one()
-        _keep_whole(connection)
+        counting.keep_whole(connection, progress)
         details = dict(connection.execute(text(_DETAILS)).mappings().one())
         tools = tools_for(server_major(connection))
         version = connection.execute(text("SHOW server_version")).scalar()
@@ -199,7 +197,9 @@ def dump(
         run_pg_dump(
             engine, connection, tools, snapshot, into, total, copying, compression=compression
         )
-        tables = count_tables(connection, progress.within(dumped, 0.8), checksums=checksums)
+        tables = counting.count_tables(
+            connection, progress.within(dumped, 0.8), checksums=checksums
+        )
         tables = with_columns(tables, shapes(connection))
     with into.open("rb", buffering=0) as stream:
         sink(stream, into.stat().st_size, compressed=tools.zstd, progress=packing)
@@ -211,30 +211,6 @@ def dump(
         f"pg_dump {tools.version}",
         details,
     )
-
-
-def _keep_whole(connection: Connection) -> None:
-    """Lock every table against TRUNCATE and whatever else writes it anew, until it is counted: even
-    at an older snapshot such a table is empty (manual, "Caveats" of MVCC). pg_dump's own locks of
-    the same kind end with it, and a program that waits for them would be there first.
-
-    Raises Busy where a program holds a table for too long, or has just dropped one.
-    """
-    names = ", ".join(connection.execute(text(COUNTED_TABLES)).scalars())
-    if not names:
-        return
-    run_plain(connection, f"SET LOCAL lock_timeout = '{_LOCK_SECONDS}s'")
-    try:
-        run_plain(connection, f"LOCK TABLE ONLY {names} IN ACCESS SHARE MODE")
-    except DBAPIError as cause:
-        code = getattr(cause.orig, "pgcode", "")
-        if code not in _TABLE_IN_WORK:
-            raise
-        raise Busy(
-            "Another program is just changing the layout of a table, so no backup was made.",
-            "Wait until it has finished, then back up again.",
-            f"{code} {redact(str(cause.orig).strip())}",
-        ) from cause
 
 
 def run_pg_dump(
@@ -269,7 +245,7 @@ def run_pg_dump(
             "--format=custom",
             _COMPRESS[compression],
             "--no-password",
-            f"--lock-wait-timeout={_LOCK_SECONDS}s",
+            f"--lock-wait-timeout={counting.LOCK_SECONDS}s",
             f"--snapshot={snapshot}",
             f"--file={into}",
             f"--dbname={access.conninfo}",
@@ -297,38 +273,6 @@ def _copy_watch(
         progress.report(min(sum(seen.values()), total * 0.99), total, "Copying the database")
 
     return watch
-
-
-def count_tables(
-    connection: Connection, progress: Progress, *, checksums: bool = False
-) -> tuple[TableRows, ...]:
-    """The exact rows of every table, in this connection's transaction, whose settings
-    `checksums` changes. Raises Cancelled, also in the middle of a table."""
-    with translated():
-        if checksums:
-            fix_settings(connection)
-        names = list(connection.execute(text(COUNTED_TABLES)).scalars())
-        counted = []
-        for place, name in enumerate(names):
-            if place % _LOCKED_AT_ONCE == 0:
-                run_plain(connection, _LET_GO if place else _TAKE)
-            note = f"Counting rows: {name}"
-            progress.report(place, len(names), note)
-            query = f"SELECT count(*), NULL FROM ONLY {name}"  # nosec B608: quoted by the catalogue
-            if checksums:
-                query = checksum_query(connection, name)
-            report = partial(progress.report, place, len(names), note)
-            rows, checksum = attended(connection, partial(_only_row, connection, query), report)
-            counted.append(TableRows(name=name, rows=rows, checksum=checksum))
-        if names:
-            run_plain(connection, _LET_GO)
-        return tuple(counted)
-
-
-def _only_row(connection: Connection, query: str) -> tuple[int, str | None]:
-    # As it stands: a name may hold a %.
-    rows, checksum = connection.exec_driver_sql(query, execution_options=PLAIN).one()
-    return rows, checksum
 
 
 def explained(failed: ToolFailed) -> OpsError:

@@ -11,14 +11,19 @@ from pathlib import Path
 from typing import Final
 
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
 
 from ops.archive.manifest import Manifest
+from ops.dialects.postgresql.guest import IS_SUPERUSER
+from ops.dialects.postgresql.names import quoted, run_plain
 from ops.dialects.postgresql.reading import read_through
 from ops.dialects.postgresql.tools import ClientTools
 
 _ENTRY: Final = re.compile(r"\d+; (\d+) (\d+) (.*)")
 _TABLE: Final = re.compile(r"TABLE (?!DATA |ATTACH )")
 _EXTENSION: Final = re.compile(r"(COMMENT - )?EXTENSION ")
+_MADE_EXTENSION: Final = re.compile(r"\d+; \d+ \d+ EXTENSION - (\S+)")
+_NO_RIGHT: Final = "42501"
 _SYSTEM_GRANT: Final = re.compile(r"ACL (pg_catalog|information_schema) ")
 """What somebody was allowed to do with the server's own functions and views. pg_dump saves it as
 part of the database; only a superuser can bring it back."""
@@ -82,33 +87,110 @@ def without_system_grants(entries: list[str]) -> list[str]:
     return [line for line, what in taken if not _SYSTEM_GRANT.match(what)]
 
 
+def within_reach(connection: Connection, entries: list[str]) -> tuple[list[str], list[str]]:
+    """The entries that whoever is signed in at the empty staging database may bring back, and notes
+    about the rest. In the transaction of `connection`, which is rolled back.
+
+    Whether an extension may be made is tried: managed servers allow more than PostgreSQL's own
+    catalogue says.
+    """
+    if connection.execute(text(IS_SUPERUSER)).scalar():
+        return entries, []
+    reachable, notes = without_system_grants(entries), []
+    if reachable != entries:
+        notes.append(_SYSTEM_GRANTS_LEFT_OUT)
+    named = [match[1] for line in reachable if (match := _MADE_EXTENSION.search(line))]
+    refused = [name for name in named if not _may_be_made(connection, name)]
+    if refused:
+        notes.append(
+            f"Extensions that only the server's administrator may make were left out "
+            f"({shown(refused)}). As such, run: "
+            + " ".join(f"CREATE EXTENSION {quoted(name)};" for name in refused)
+        )
+    return _without_extensions(reachable, refused), notes
+
+
+def _may_be_made(connection: Connection, extension: str) -> bool:
+    try:
+        run_plain(connection, f"CREATE EXTENSION {quoted(extension)} CASCADE")
+    except DBAPIError as cause:
+        return getattr(cause.orig, "pgcode", "") != _NO_RIGHT  # pg_restore tells of other errors
+    finally:
+        connection.rollback()
+    return True
+
+
+def _without_extensions(entries: list[str], names: Collection[str]) -> list[str]:
+    gone = {f"EXTENSION - {name}" for name in names}
+    gone |= {f"COMMENT - EXTENSION {told}" for name in names for told in (name, quoted(name))}
+    taken = [(line, match[3]) for line in entries if (match := _ENTRY.fullmatch(line))]
+    return [line for line, what in taken if what.rstrip() not in gone]
+
+
+_SYSTEM_GRANTS_LEFT_OUT: Final = (
+    "What users were allowed to do with the server's own functions was left out: only its "
+    "administrator may give that. Where the console could not look at something afterwards, the "
+    "Health page says which grant helps."
+)
+
+
 def write_listing(entries: list[str], path: Path) -> None:
     """Write `entries` as pg_restore's --use-list reads them, in the archive's own encoding."""
     path.write_bytes("".join(f"{line}\n" for line in entries).encode(errors="surrogateescape"))
 
 
 def owner_options(
-    connection: Connection, entries: list[str], manifest: Manifest, *, in_place: bool = False
+    connection: Connection,
+    entries: list[str],
+    manifest: Manifest,
+    live: str,
+    *,
+    in_place: bool = False,
 ) -> tuple[list[str], list[str]]:
     """Options of pg_restore and notes, where users that the archive names are not known to
-    this server; or, `in_place`, may not be given anything by the console's user."""
-    known = list(connection.execute(text("SELECT rolname FROM pg_roles")).scalars())
-    missing = sorted(_owners_beside(entries, known) | (_named_roles(manifest) - set(known)))
-    if missing:
+    this server; or, `in_place`, may not be given anything by the console's user.
+
+    Where some are unknown, grants are left out; and with them owners go as well, unless all may
+    create in any schema without a grant: the owner of the database `live`, for example.
+    """
+    known = list(connection.execute(text(_ROLES)).scalars())
+    missing = shown(sorted(_owners_beside(entries, known) | (named_roles(manifest) - set(known))))
+    at_home = list(connection.execute(text(_AT_HOME), {"live": live}).scalars())
+    if missing and _owners_beside(entries, at_home):
         note = (
-            f"The backup names users unknown to this server ({shown(missing)}). Here "
+            f"The backup names users unknown to this server ({missing}). Here "
             "everything belongs to the console's user, and grants to others were left out."
         )
         return ["--no-owner", "--no-privileges"], [note]
-    ours = "SELECT rolname FROM pg_roles WHERE pg_has_role(oid, 'MEMBER')"
-    others = in_place and _owners_beside(entries, list(connection.execute(text(ours)).scalars()))
+    options, notes = [], []
+    if missing:
+        options.append("--no-privileges")
+        notes.append(
+            f"The backup names users unknown to this server ({missing}). Everything belongs to "
+            "whom it belonged, but all grants to others were left out."
+        )
+    others = in_place and _owners_beside(entries, list(connection.execute(text(_OURS)).scalars()))
     if others:
-        note = (
+        options.append("--no-owner")
+        notes.append(
             f"What belonged to {shown(sorted(others))} belongs to the console's user here, "
             "which may not give anything to others."
         )
-        return ["--no-owner"], [note]
-    return [], []
+    return options, notes
+
+
+def unknown_roles(connection: Connection, manifest: Manifest) -> list[str]:
+    """The roles that the manifest names and this server does not have."""
+    return sorted(named_roles(manifest) - set(connection.execute(text(_ROLES)).scalars()))
+
+
+_ROLES: Final = "SELECT rolname FROM pg_roles"
+_AT_HOME: Final = """
+SELECT rolname FROM pg_roles r
+WHERE rolsuper OR rolname IN (current_user, 'pg_database_owner')
+   OR EXISTS (SELECT 1 FROM pg_database WHERE datname = :live AND datdba = r.oid)
+"""
+_OURS: Final = "SELECT rolname FROM pg_roles WHERE pg_has_role(oid, 'MEMBER')"
 
 
 def shown(names: list[str]) -> str:
@@ -123,7 +205,7 @@ def _owners_beside(entries: list[str], roles: list[str]) -> set[str]:
     return {line.rsplit(" ", 1)[1] for line in entries if not line.endswith(ends)}
 
 
-def _named_roles(manifest: Manifest) -> set[str]:
+def named_roles(manifest: Manifest) -> set[str]:
     """The roles that the manifest names; none where it does not, or not in our way."""
     told = manifest.database.details.get("roles", "[]") if manifest.database else "[]"
     try:

@@ -21,7 +21,7 @@ from sqlalchemy import Connection, Engine, text
 from ops.archive.manifest import Manifest, TableRows
 from ops.datafolder import replace_durably
 from ops.dialects.base import Replacement
-from ops.dialects.postgresql.backup import count_tables, run_pg_dump, server_major
+from ops.dialects.postgresql.backup import run_pg_dump, server_major
 from ops.dialects.postgresql.body import body_of
 from ops.dialects.postgresql.connect import connected, database_of
 from ops.dialects.postgresql.contents import (
@@ -32,6 +32,7 @@ from ops.dialects.postgresql.contents import (
     owner_options,
     shown,
 )
+from ops.dialects.postgresql.counting import count_tables
 from ops.dialects.postgresql.names import oid_of, run_plain
 from ops.dialects.postgresql.sessions import application_of, attended, end_leftovers, repeated
 from ops.dialects.postgresql.tools import ClientTools, tools_for
@@ -50,6 +51,16 @@ WHERE ours.application_name = :application AND theirs.application_name <> :appli
 """
 """Whoever holds a lock that we or our pg_dump wait for. What the role may not end, the
 lock_timeout ends the restore for."""
+
+_END_OTHERS: Final = """
+SELECT pg_terminate_backend(a.pid)
+FROM pg_stat_activity a JOIN pg_roles r ON r.oid = a.usesysid
+WHERE a.datname = current_database() AND a.backend_type = 'client backend'
+  AND NOT starts_with(a.application_name, 'ops-console') AND NOT r.rolsuper
+  AND EXISTS (SELECT 1 FROM pg_largeobject_metadata)
+"""
+"""Only where there are large objects: no lock keeps anybody from writing into those, and what is
+written after the safety dump's snapshot would be in neither state."""
 
 _SNAPSHOT: Final = """
 SELECT pg_export_snapshot(), pg_current_snapshot()::text,
@@ -90,7 +101,9 @@ def stage(
         major, zstd = archive_major(manifest), needs_zstd(manifest)
         tools = tools_for(server_major(connection), major, zstd=zstd)
         entries = entries_of(tools, dump)
-        options, notes = owner_options(connection, entries, manifest, in_place=True)
+        options, notes = owner_options(
+            connection, entries, manifest, database_of(engine), in_place=True
+        )
     unable = for_administrators(entries)
     if unable:
         raise PreflightRefused(
@@ -120,6 +133,8 @@ def swap(
     with (
         connected(engine, autocommit=False, application=application) as connection,
         connection.begin(),
+        connected(engine, application=application) as helper,
+        repeated(helper, f"{_END_OTHERS}; {_END_BLOCKERS}", {"application": application}),
     ):
         place.save(connection, progress.within(0, 0.3))
         place.refill(connection, progress.within(0.3, 1))
@@ -148,30 +163,26 @@ class _Place:
         run_plain(connection, "SET LOCAL lock_timeout = '10s'")
         run_plain(connection, "SET LOCAL synchronous_commit = on")
         run_plain(connection, "SET LOCAL client_min_messages = warning")
-        with (
-            connected(self.engine, application=application) as helper,
-            repeated(helper, _END_BLOCKERS, {"application": application}),
-        ):
-            _watched(connection, lock_all_tables, progress, 0.05, "Waiting until nobody writes")
-            snapshot, seen, size = connection.execute(text(_SNAPSHOT)).one()
-            # Those that the undo will choose too, which knows nothing of the archive.
-            tools, draft = tools_for(server_major(connection)), self.work / "safety.part"
-            saving = progress.within(0.05, 0.9)
-            saving.report(0, 1, "Saving the database as it is")
-            run_pg_dump(
-                self.engine,
-                connection,
-                tools,
-                snapshot,
-                draft,
-                size,
-                saving,
-                application,
-                compression="zstd" if tools.zstd else "gzip",
-            )
-            replace_durably(draft, self.keep)
-            refuse_if_changed(connection, seen)
-            _watched(connection, wipe, progress, 0.9, "Clearing the database")
+        _watched(connection, lock_all_tables, progress, 0.05, "Waiting until nobody writes")
+        snapshot, seen, size = connection.execute(text(_SNAPSHOT)).one()
+        # Those that the undo will choose too, which knows nothing of the archive.
+        tools, draft = tools_for(server_major(connection)), self.work / "safety.part"
+        saving = progress.within(0.05, 0.9)
+        saving.report(0, 1, "Saving the database as it is")
+        run_pg_dump(
+            self.engine,
+            connection,
+            tools,
+            snapshot,
+            draft,
+            size,
+            saving,
+            application,
+            compression="zstd" if tools.zstd else "gzip",
+        )
+        replace_durably(draft, self.keep)
+        refuse_if_changed(connection, seen)
+        _watched(connection, wipe, progress, 0.9, "Clearing the database")
 
     def refill(self, connection: Connection, progress: Progress) -> None:
         """Bring the file back, and count. Raises ToolFailed, MismatchFound, Cancelled."""

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, text
 
 from ops.archive.manifest import Manifest
 from ops.dialects.base import Notice, NoticeLevel
-from ops.dialects.postgresql.backup import listed, reading_notices
+from ops.dialects.postgresql.backup import HIDDEN_LOGINS, listed, reading_notices
 from ops.dialects.postgresql.names import quoted
 from ops.dialects.postgresql.wipe import OF_EXTENSION, OWN_SCHEMA
 
@@ -96,6 +96,13 @@ ORDER BY 1
 """
 """What only a superuser may make: neither archive nor undo could bring it back."""
 
+_OTHERS_DEFAULTS: Final = """
+SELECT DISTINCT 'default privileges of ' || quote_ident(pg_get_userbyid(defaclrole))
+FROM pg_default_acl WHERE NOT pg_has_role(defaclrole, 'USAGE') LIMIT 20
+"""
+
+_HOLDS_LARGE_OBJECTS: Final = "SELECT EXISTS (SELECT 1 FROM pg_largeobject_metadata)"
+
 _MISSING_EXTENSIONS: Final = """
 SELECT name FROM unnest(string_to_array(:wanted, ',')) AS name
 WHERE name <> '' AND name NOT IN (SELECT extname FROM pg_extension)
@@ -124,6 +131,14 @@ def in_place_notices(
         )
         hint = f"To make it possible, as the server's administrator, run: {_grant(role)}"
         found.append(Notice(NoticeLevel.REFUSE, message, hint))
+    if connection.execute(text(_HOLDS_LARGE_OBJECTS)).scalar():
+        message = (
+            "The database holds large objects. No lock keeps programs from writing into these, so "
+            "all programs are disconnected from the database again and again meanwhile; what one "
+            "still saves into a large object then is lost."
+        )
+        hint = "Stop the programs that use the database for that long."
+        found.append(Notice(NoticeLevel.WARN, message, hint))
     found += _obstacles(connection, manifest)
     found += reading_notices(connection)
     size, free = int(connection.execute(text(_SIZE)).scalar() or 0), _free(workspace)
@@ -227,7 +242,7 @@ def _passed_on() -> Iterator[str]:
 
 _REFUSED: Final = (
     (
-        tuple(_of_others()),
+        (*_of_others(), _OTHERS_DEFAULTS),
         "The database holds what belongs to other users ({found}), which the console's user may "
         "not replace.",
         "As the server's administrator, give it to the console's user, or make the "
@@ -247,6 +262,13 @@ _REFUSED: Final = (
         "server's administrator could give them like that again, so the restore could not be "
         "undone.",
         "Take these rights back (REVOKE … CASCADE), and let the owner grant them directly.",
+    ),
+    (
+        (HIDDEN_LOGINS,),
+        "The database knows how other users sign in to other servers ({found}). The console's user "
+        "may not read that, so nobody could bring it back.",
+        "As the server's administrator, write these logins down (pg_user_mappings), remove them "
+        "with DROP USER MAPPING, and make them again after the restore.",
     ),
     (
         (_FOR_ADMINISTRATORS,),

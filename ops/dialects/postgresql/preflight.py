@@ -11,11 +11,12 @@ from sqlalchemy import Connection, Engine, RowMapping, text
 from ops.archive.manifest import Manifest
 from ops.dialects.base import Notice, NoticeLevel
 from ops.dialects.postgresql import guest
-from ops.dialects.postgresql.backup import server_major
+from ops.dialects.postgresql.backup import HIDDEN_LOGINS, listed, server_major
 from ops.dialects.postgresql.connect import connected
-from ops.dialects.postgresql.contents import archive_major, needs_zstd
+from ops.dialects.postgresql.contents import archive_major, needs_zstd, unknown_roles
 from ops.dialects.postgresql.growth import size_of
 from ops.dialects.postgresql.inplace_notices import in_place_notices
+from ops.dialects.postgresql.names import quoted
 from ops.dialects.postgresql.place import folder_of
 from ops.dialects.postgresql.tools import tools_for
 from ops.errors import PreflightRefused
@@ -29,7 +30,9 @@ SELECT r.rolsuper OR r.rolcreatedb AS may_create, r.rolsuper AS superuser,
        quote_ident(r.rolname) AS role, quote_ident(d.datname) AS database,
        quote_ident(pg_get_userbyid(d.datdba)) AS owner,
        (SELECT count(*) FROM pg_prepared_xacts p WHERE p.database = d.datname) AS prepared,
-       (SELECT count(*) FROM pg_replication_slots s WHERE s.database = d.datname) AS slots
+       (SELECT count(*) FROM pg_replication_slots s WHERE s.database = d.datname) AS slots,
+       (SELECT string_agg(quote_ident(s.subname), ', ') FROM pg_subscription s
+        WHERE s.subdbid = d.oid) AS subscriptions
 FROM pg_roles r, pg_database d
 WHERE r.rolname = current_user AND d.datname = current_database()
 """
@@ -51,6 +54,14 @@ WHERE name <> '' AND name NOT IN (SELECT e.name FROM pg_available_extensions e)
 """
 
 
+_OF_ADMINISTRATORS = """
+SELECT e.name FROM pg_available_extensions e JOIN pg_available_extension_versions v
+  ON v.name = e.name AND v.version = e.default_version
+WHERE v.superuser AND NOT v.trusted AND e.name = ANY (string_to_array(:wanted, ','))
+ORDER BY 1
+"""
+
+
 def notices(engine: Engine, manifest: Manifest, workspace: Path, *, foreign: bool) -> list[Notice]:
     """Rights, tools, leftovers that forbid a rename, extensions that are missing."""
     found = []
@@ -62,12 +73,14 @@ def notices(engine: Engine, manifest: Manifest, workspace: Path, *, foreign: boo
             found.append(Notice(NoticeLevel.REFUSE, refusal.message, refusal.hint))
         row = connection.execute(text(_RIGHTS)).mappings().one()
         found += _rights(row)
+        wanted = str(manifest.database.details.get("extensions", "")) if manifest.database else ""
         if row["may_create"]:
-            found += _beside(connection, row, foreign=foreign)
+            found += _beside(connection, row, wanted, foreign=foreign)
         else:
             role = str(row["role"])
             found += in_place_notices(connection, manifest, workspace, role, foreign=foreign)
-        wanted = str(manifest.database.details.get("extensions", "")) if manifest.database else ""
+        if not foreign:
+            found += _unknown_roles(connection, manifest)
         missing = list(connection.execute(text(_MISSING_EXTENSIONS), {"wanted": wanted}).scalars())
         if missing:
             message = f"The server lacks extensions that the backup needs: {', '.join(missing)}."
@@ -98,10 +111,57 @@ def _rights(row: RowMapping) -> Iterator[Notice]:
         yield Notice(NoticeLevel.WARN, message, hint)
 
 
-def _beside(connection: Connection, row: RowMapping, *, foreign: bool) -> Iterator[Notice]:
+def _unknown_roles(connection: Connection, manifest: Manifest) -> Iterator[Notice]:
+    unknown = unknown_roles(connection, manifest)
+    if unknown:
+        names = ", ".join(quoted(name) for name in unknown)
+        message = (
+            f"The backup names users that this server does not have ({names}). Grants, and what "
+            "belonged to these users, cannot be brought back without them: programs that sign in "
+            "as other users may then be refused."
+        )
+        hint = f"As the server's administrator, first run: CREATE ROLE {quoted(unknown[0])};"
+        yield Notice(NoticeLevel.WARN, message, hint)
+
+
+def _beside(
+    connection: Connection, row: RowMapping, wanted: str, *, foreign: bool
+) -> Iterator[Notice]:
     """What another database in the place of this one would leave behind."""
     if foreign:
         yield _foreign(row)
+    if row["subscriptions"]:
+        message = (
+            "The database takes changes from another server by a subscription "
+            f"({row['subscriptions']}). The restored one would not, and the present one could not "
+            "be removed any more."
+        )
+        hint = (
+            "As the server's administrator, remove it (DROP SUBSCRIPTION …), restore, and set it "
+            "up anew."
+        )
+        yield Notice(NoticeLevel.REFUSE, message, hint)
+    barred = [] if row["superuser"] else _of_administrators(connection, wanted)
+    if barred:
+        message = (
+            "The backup needs extensions that as a rule only the server's administrator may make "
+            f"({', '.join(barred)}). If so they are left out; should tables need them, the restore "
+            "stops, and nothing changes."
+        )
+        hint = (
+            "Once the backup is in place, the administrator can make them with CREATE EXTENSION. "
+            f"Where tables need them, run as administrator: ALTER ROLE {row['role']} SUPERUSER; "
+            f"restore, then ALTER ROLE {row['role']} NOSUPERUSER;"
+        )
+        yield Notice(NoticeLevel.WARN, message, hint)
+    logins = list(connection.execute(text(HIDDEN_LOGINS)).scalars())
+    if logins:
+        message = (
+            f"How some users sign in to other servers ({listed(logins)}) is not in backups: the "
+            "console's user may not read it."
+        )
+        hint = "As the server's administrator, set it again after the restore (ALTER USER MAPPING)."
+        yield Notice(NoticeLevel.WARN, message, hint)
     if row["slots"]:
         message = (
             f"{row['slots']} replication slot(s) belong to the database as it is now; "
@@ -120,6 +180,10 @@ def _beside(connection: Connection, row: RowMapping, *, foreign: bool) -> Iterat
             "after the restore."
         )
         yield Notice(NoticeLevel.REFUSE, message, hint)
+
+
+def _of_administrators(connection: Connection, wanted: str) -> list[str]:
+    return list(connection.execute(text(_OF_ADMINISTRATORS), {"wanted": wanted}).scalars())
 
 
 def _foreign(row: RowMapping) -> Notice:

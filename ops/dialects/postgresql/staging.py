@@ -18,13 +18,13 @@ from ops.dialects.base import Replacement
 from ops.dialects.postgresql import guest
 from ops.dialects.postgresql.analyze import analyze_and_count
 from ops.dialects.postgresql.backup import explained, server_major
-from ops.dialects.postgresql.connect import ToolAccess, database_of, maintenance
+from ops.dialects.postgresql.connect import ToolAccess, connected, database_of, maintenance
 from ops.dialects.postgresql.contents import (
     archive_major,
     entries_of,
     needs_zstd,
     owner_options,
-    without_system_grants,
+    within_reach,
     write_listing,
 )
 from ops.dialects.postgresql.growth import Growth, Limit, expected_bytes
@@ -65,6 +65,7 @@ class _Plan:
     login: str
     like: dict[str, object]
     tools: ClientTools
+    entries: list[str]
     options: list[str]
     notes: list[str]
 
@@ -93,6 +94,7 @@ def stage(
     with maintenance(engine) as watcher:
         limit = Limit.of(watcher, plan.staged, manifest, dump) if foreign else None
         by = guest.make(engine, plan.staged, plan.login) if plan.login else engine
+        _choose(by, plan, dump)
         growth = Growth(watcher, plan.staged, progress, limit)
         watch = partial(_watch_filling, growth, expected_bytes(manifest, dump))
         _fill(by, plan, application, dump, watch)
@@ -114,20 +116,29 @@ def _planned(
     if foreign and guest.may_be_made(connection):
         login, (options, notes) = guest.new_name(), _left_out(str(like["owner"]))
     else:
-        login, (options, notes) = "", owner_options(connection, entries, manifest)
-    reachable = without_system_grants(entries)
-    if reachable != entries and not connection.execute(text(guest.IS_SUPERUSER)).scalar():
-        listing = dump.with_suffix(".list")
-        write_listing(reachable, listing)
-        options, notes = [*options, f"--use-list={listing}"], [*notes, _SYSTEM_GRANTS_LEFT_OUT]
-    return _Plan(beside(live, "restore"), login, {**like, "name": live}, tools, options, notes)
+        login, (options, notes) = "", owner_options(connection, entries, manifest, live)
+    if any(" SUBSCRIPTION - " in entry for entry in entries):
+        notes = [*notes, _SUBSCRIPTIONS_LEFT_OUT]
+    return _Plan(
+        beside(live, "restore"), login, {**like, "name": live}, tools, entries, options, notes
+    )
 
 
-_SYSTEM_GRANTS_LEFT_OUT: Final = (
-    "What users were allowed to do with the server's own functions was left out: only its "
-    "administrator may give that. Where the console could not look at something afterwards, the "
-    "Health page says which grant helps."
+_SUBSCRIPTIONS_LEFT_OUT: Final = (
+    "Subscriptions to other servers were left out: two databases must not take the same changes. "
+    "Set them up anew (CREATE SUBSCRIPTION) where they are still wanted."
 )
+
+
+def _choose(by: Engine, plan: _Plan, dump: Path) -> None:
+    """Leave out what `by` may not bring back, and note it."""
+    with connected(by, plan.staged, autocommit=False) as connection:
+        chosen, notes = within_reach(connection, plan.entries)
+    if chosen != plan.entries:
+        listing = dump.with_suffix(".list")
+        write_listing(chosen, listing)
+        plan.options.append(f"--use-list={listing}")
+    plan.notes.extend(notes)
 
 
 def _create(connection: Connection, plan: _Plan, journal: Journal) -> int:
@@ -160,6 +171,7 @@ def _fill(
             plan.tools.pg_restore,
             "--exit-on-error",
             "--no-password",
+            "--no-subscriptions",
             f"--jobs={min(_MOST_JOBS, usable_cores())}",
             *plan.options,
             f"--dbname={access.conninfo}",

@@ -50,6 +50,7 @@ def notices(path: Path, workspace: Path) -> list[Notice]:
                 f"There is not enough room for a backup: it may need {need:,} bytes, "
                 f"{free:,} are free.",
                 "Delete old backups or make room on the disk.",
+                is_about_room=True,
             )
         ]
     return []

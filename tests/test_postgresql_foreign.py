@@ -448,3 +448,19 @@ def test_what_a_guest_has_staged_is_not_read_with_the_consoles_rights(
         restore_beside(console, archive, folder, trust_foreign=True)
     assert database.fingerprint() == before
     assert_nothing_left(database, folder)
+
+
+def test_rows_that_row_security_hides_from_their_owner_are_counted(
+    database: MakerDatabase, console: Target, folder: DataFolder, tmp_path: Path
+) -> None:
+    """A console that has lost its key must not call its own good backups bad."""
+    database.run(
+        "CREATE TABLE guarded AS SELECT n FROM generate_series(1, 30) n;"
+        "ALTER TABLE guarded ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;"
+        "CREATE POLICY nobody ON guarded USING (false)"
+    )
+    superuser = Target.parse("live", database.cluster.url(database.name))
+    archive = create_backup(superuser, DataFolder(tmp_path / "another")).archive
+    restore_backup(console, archive, folder, trust_foreign=True)
+    assert database.as_superuser("SELECT count(*) FROM guarded") == [(30,)]
+    assert database.rows("SELECT count(*) FROM guarded") == [(0,)]

@@ -14,6 +14,8 @@ that its bearer has made.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from secrets import token_hex, token_urlsafe
 from typing import Final
@@ -42,6 +44,12 @@ _END_SESSIONS: Final = (
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = :name"
 )
 
+_FORCED: Final = """
+SELECT format('%I.%I', n.nspname, c.relname)
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p') AND c.relforcerowsecurity
+ORDER BY c.oid
+"""
 _OWNER: Final = "SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = :name"
 
 _MEMBERSHIPS_HAVE_OPTIONS: Final = 16
@@ -111,6 +119,20 @@ def _engine_of(engine: Engine, database: str, name: str, password: str) -> Engin
 
 def _owner_of(connection: Connection, database: str) -> str:
     return str(connection.execute(text(_OWNER), {"name": database}).scalar())
+
+
+@contextmanager
+def seeing_all(own: Engine, staged: str) -> Iterator[None]:
+    """While the block runs, row security hides no row from the login, to which all tables belong.
+    After an error the staging database is dropped anyway."""
+    with connected(own, staged) as connection:
+        forced = list(connection.execute(text(_FORCED)).scalars())
+        for table in forced:
+            run_plain(connection, f"ALTER TABLE {table} NO FORCE ROW LEVEL SECURITY")
+    yield
+    with connected(own, staged) as connection:
+        for table in forced:
+            run_plain(connection, f"ALTER TABLE {table} FORCE ROW LEVEL SECURITY")
 
 
 def hand_over(engine: Engine, staged: str, name: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -100,7 +101,8 @@ def stage(
         _fill(by, plan, application, dump, watch)
         counting = growth.within(_FILLED, 1)
         checksums = manifest.has_checksums
-        tables = analyze_and_count(by, plan.staged, application, counting, checksums=checksums)
+        with guest.seeing_all(by, plan.staged) if plan.login else nullcontext():
+            tables = analyze_and_count(by, plan.staged, application, counting, checksums=checksums)
         size = growth.checked_size()
     facts: dict[str, str | int] = {"oid": oid, "guest": plan.login}
     return Replacement(plan.staged, size, facts, tuple(plan.notes), tables)

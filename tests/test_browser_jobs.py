@@ -25,21 +25,22 @@ PHONE = {"width": 390, "height": 844}
 
 @pytest.fixture
 def database(pg16: RealPostgres) -> Iterator[str]:
-    """The URL of a database with one table."""
+    """The URL of a database with one table, and a parent of partitions."""
     name = f"till_{secrets.token_hex(3)}"
     pg16.query(f"CREATE DATABASE {name}")
     pg16.query("CREATE TABLE receipts (what text)", db=name)
+    pg16.query("CREATE TABLE months (n int) PARTITION BY LIST (n)", db=name)
     yield pg16.url(name)
     pg16.query(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @contextmanager
 def _locked(url: str) -> Iterator[None]:
-    """Another program holds the table: a backup waits for it."""
+    """Another program holds a table, of which there are no rows to count: pg_dump waits for it."""
     address = make_url(url).set(drivername="postgresql")
     dsn = address.render_as_string(hide_password=False)
     with closing(psycopg2.connect(dsn)) as other, other.cursor() as cursor:
-        cursor.execute("LOCK TABLE receipts IN ACCESS EXCLUSIVE MODE")
+        cursor.execute("LOCK TABLE months IN ACCESS EXCLUSIVE MODE")
         yield
 
 

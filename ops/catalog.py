@@ -174,6 +174,7 @@ class Catalog:
         """Remove what is still known of archives that have gone."""
         for name in self.missing():
             _note_of(self.folder / name).unlink(missing_ok=True)
+            _lost_of(self.folder / name).unlink(missing_ok=True)
             _hold_of(self.folder / name).unlink(missing_ok=True)
 
     def delete(self, name: str) -> None:
@@ -190,6 +191,7 @@ class Catalog:
             )
         entry.path.unlink()
         _note_of(entry.path).unlink(missing_ok=True)
+        _lost_of(entry.path).unlink(missing_ok=True)
         fsync_folder(self.folder)
 
     def remove_drafts(self) -> None:
@@ -240,7 +242,10 @@ class Catalog:
         with (self._data.locks / f"notes-{self.folder.name}.lock").open("a") as turn:
             # A name that a person gives while a test ends must not undo what the test found.
             fcntl.flock(turn, fcntl.LOCK_EX)
-            text = _read_note(path).model_copy(update=values).model_dump_json(exclude_none=True)
+            told = _read_note(path)
+            if told.is_lost and _parsed(note) is None and not _lost_of(path).exists():
+                note.rename(_lost_of(path))  # who may read it again finds all that it said
+            text = told.model_copy(update=values).model_dump_json(exclude_none=True)
             try:
                 draft.write_text(text, encoding="utf-8")
                 replace_durably(draft, note)
@@ -287,16 +292,32 @@ def _note_of(path: Path) -> Path:
     return path.with_name(path.name + _NOTE)
 
 
+def _lost_of(path: Path) -> Path:
+    """A note that could not be read, when another had to be written."""
+    return path.with_name(f"{path.name}{_NOTE}.lost")
+
+
 def _hold_of(path: Path) -> Path:
     """The file whose being there holds an archive: no write of a note can undo it."""
     return path.with_name(path.name + ".held")
 
 
 def _read_note(path: Path) -> _Note:
-    """The note of an archive, which may have none."""
+    """The note of an archive, which may have none. What could not be read for a while, and then can
+    be again, is part of it."""
+    note = _parsed(_note_of(path)) or _Note(is_lost=True)
+    earlier = _parsed(_lost_of(path)) if note.is_lost and _lost_of(path).exists() else None
+    if earlier is None:
+        return note
+    news = note.model_dump(exclude_defaults=True, exclude={"is_lost"})
+    return earlier.model_copy(update={name: getattr(note, name) for name in news})
+
+
+def _parsed(note: Path) -> _Note | None:
+    """What a note says, nothing where there is none; None where it cannot be read."""
     try:
-        return _Note.model_validate_json(_note_of(path).read_bytes())
+        return _Note.model_validate_json(note.read_bytes())
     except FileNotFoundError:
         return _Note()
     except (OSError, ValueError):
-        return _Note(is_lost=True)
+        return None

@@ -66,6 +66,7 @@ def preview_restore(target: Target, archive_path: Path, folder: DataFolder) -> P
     live: tuple[LiveRows, ...] = ()
     made_here = not is_foreign(manifest, folder)
     notices = dialect.restore_notices(engine, manifest, folder.root, foreign=not made_here)
+    notices += dialect.swap_notices(engine)
     try:
         live = dialect.live_rows(engine)
     except Unavailable as error:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ops.archive.manifest import Manifest, TableRows
+from ops.backup import refuse_if_told
 from ops.datafolder import DataFolder
 from ops.dialects import dialect_of
 from ops.dialects.base import Dialect, Replacement
@@ -107,6 +108,7 @@ def undo_restore(
     with target_lock(folder, target):
         settle_target(target, folder)
         chosen = _point_to_undo(target, folder, point)
+        refuse_if_told(dialect_of(target.engine).swap_notices(target.engine))
         former = unharmed_former(chosen, progress.within(0, 0.3))
         order = _Order("undo", chosen.id, undo_days, lambda _journal: former, None)
         result = _put_in_place(target, folder, order, progress.within(0.3, 1))

@@ -72,6 +72,8 @@ def admit(
     refuse_if_told(
         dialect.restore_notices(target.engine, archive.manifest, workspace, foreign=foreign)
     )
+    if verb == "restore":
+        refuse_if_told(dialect.swap_notices(target.engine))
     if foreign:
         refuse_if_told(dialect.foreign_notices(target.engine, verb))
     return archive

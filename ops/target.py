@@ -16,7 +16,7 @@ from ops.errors import SettingsError
 
 _DRIVERS = {"postgresql": "postgresql+psycopg2", "postgres": "postgresql+psycopg2"}
 _SECRET_IN_URL = re.compile(r"(?<=://)([^/@\s:]*):[^@\s]*@")
-_QUOTED = r"'(?:[^'\\]|''|\\.)*(?:'|\Z)"
+_QUOTED = r"[eE]?'(?:[^'\\]|''|\\.)*(?:'|\Z)"
 _SECRET_KEYS = re.compile(
     rf"(?is)\b(password|sslpassword|passwd|pwd)(?:\s*=\s*(?:{_QUOTED}|\"[^\"]*\"|[^&\s]+)|\s+{_QUOTED})"
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -52,11 +53,15 @@ def test_a_subscription_is_neither_doubled_nor_lost(
     for target in (superuser, database.target):
         with pytest.raises(PreflightRefused, match=r"subscription \(sub\).*Nothing was changed"):
             restore_backup(target, archive, folder)
+        assert prove_archive(target, archive, folder).ok
     database.as_superuser("DROP SUBSCRIPTION sub")
-    assert prove_archive(superuser, archive, folder).ok
     done = restore_backup(superuser, archive, folder)
     assert any("Subscriptions" in note for note in done.notes)
     assert database.as_superuser("SELECT count(*) FROM pg_subscription") == [(0,)]
+    database.as_superuser(_SUBSCRIBE)
+    with pytest.raises(PreflightRefused, match=r"subscription \(sub\)"):
+        undo_restore(superuser, folder)
+    database.as_superuser("DROP SUBSCRIPTION sub")
     undo_restore(superuser, folder)
     assert_nothing_left(database, folder)
 
@@ -148,3 +153,39 @@ def test_a_user_who_is_gone_locks_nobody_else_out(pg: RealPostgres, folder: Data
     for role in (reader, app):
         pg.query(f'DROP OWNED BY "{role}"')
         pg.query(f'DROP ROLE "{role}"')
+
+
+def test_an_extension_that_we_may_make_comes_back(folder: DataFolder) -> None:
+    """Also where it makes a type of its own."""
+    installed = sorted(int(path.name) for path in Path("/usr/lib/postgresql").glob("*"))
+    if not installed:
+        pytest.skip("needs Debian's PostgreSQL, which has tablefunc")
+    server = RealPostgres(installed[0], languages=["en_US"])
+    database = PostgreSQLDatabase(server)
+    database.run("CREATE EXTENSION tablefunc; CREATE TABLE t AS SELECT 1 AS n")
+    database.run(
+        "CREATE FUNCTION needs_it() RETURNS SETOF tablefunc_crosstab_2 LANGUAGE sql AS "
+        "'SELECT NULL::text, NULL::text, NULL::text'"
+    )
+    archive = create_backup(database.target, folder).archive
+    done = restore_backup(database.target, archive, folder)
+    assert not any("left out" in note for note in done.notes)
+    assert database.rows("SELECT 1 FROM pg_extension WHERE extname = 'tablefunc'") == [(1,)]
+    server.stop()
+
+
+def test_what_may_not_be_given_to_its_owner_is_ours_where_users_are_unknown(
+    pg: RealPostgres, folder: DataFolder
+) -> None:
+    database = PostgreSQLDatabase(pg)
+    reader = f"reader_{secrets.token_hex(3)}"
+    database.as_superuser(f"CREATE ROLE {reader}")
+    database.run(f"CREATE TABLE t AS SELECT 1 AS n; GRANT SELECT ON t TO {reader}")
+    database.as_superuser("CREATE TABLE of_postgres AS SELECT 1 AS n")
+    database.as_superuser(f'GRANT SELECT ON of_postgres TO "{ROLE}"')
+    archive = create_backup(database.target, folder).archive
+    database.as_superuser(f"DROP OWNED BY {reader}")
+    database.as_superuser(f"DROP ROLE {reader}")
+    restore_backup(database.target, archive, folder)
+    assert database.rows("SELECT n FROM of_postgres") == [(1,)]
+    database.close()

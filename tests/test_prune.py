@@ -183,6 +183,28 @@ def test_what_was_named_stays_where_its_note_cannot_be_read_any_more(
     assert not catalog.entry(made[3]).is_note_lost
 
 
+def test_a_note_that_can_be_read_again_counts_again(
+    home: Installation, live: SQLiteDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a test has noted meanwhile counts as well."""
+    made = back_up_daily(monkeypatch, live.target, home.folder, 4)
+    catalog = Catalog(home.folder, "live")
+    catalog.set_label(made[3], "before the move")
+    note = home.folder.backups("live") / f"{made[3]}.note.json"
+    whole = note.read_bytes()
+    note.write_bytes(whole[:20])
+    prove_archive(live.target, home.folder.backups("live") / made[3], home.folder)
+    aside = note.with_name(f"{note.name}.lost")
+    assert aside.read_bytes() == whole[:20]
+    aside.write_bytes(whole)
+    entry = catalog.entry(made[3])
+    assert (entry.label, entry.is_note_lost) == ("before the move", False)
+    assert entry.sha256
+    assert entry.tested
+    catalog.delete(made[3])
+    assert not list(home.folder.backups("live").glob(f"{made[3]}*"))
+
+
 def test_a_name_that_comes_at_the_last_moment_counts(
     home: Installation, live: SQLiteDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -256,6 +256,7 @@ def test_dotenv_fills_what_the_environment_leaves_open(
         "password='it''s hush' user=x",
         r"password='it\'s hush' user=x",
         "CREATE ROLE x PASSWORD 'hush, cut of",
+        r"OPTIONS (password E'a\\hush')",
     ],
 )
 def test_redact_leaves_no_password(text: str) -> None:

@@ -168,6 +168,8 @@ def prune(target: str | None, as_json: bool, dry_run: bool, yes: bool) -> None:
             confirm(chosen, f"delete {len(planned['deleted'])} old backups", yes)
         done = run_job("prune", chosen, {})
         tell(as_json, done, "\n".join(_decision_lines(done)))
+        if done["stuck"]:
+            raise Refused("Some could not be deleted.", "The reasons stand beside them.")
 
 
 COMMANDS: Final = (schedule, prune)

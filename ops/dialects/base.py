@@ -211,6 +211,12 @@ class Dialect(ABC):
         """What speaks against restoring this archive here; `foreign` ones are not of this
         console's making. Raises Unavailable."""
 
+    def swap_notices(self, engine: Engine) -> list[Notice]:
+        """What speaks against putting anything in the place of the live database, be it an archive
+        or an undo point, besides all that speaks against bringing it to life. Raises
+        Unavailable."""
+        return []
+
     def foreign_notices(self, engine: Engine, verb: str) -> list[Notice]:
         """What speaks against bringing an archive of somebody else's to life only to "compare"
         it, or to keep it "beside" the live database, besides all that speaks against a

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+from sqlalchemy.exc import SQLAlchemyError
+
+from ops.activity import CONSOLE, SCHEDULE, record
 from ops.backup import BackupResult, create_backup
 from ops.beside import restore_beside
 from ops.catalog import read_archive
@@ -49,25 +52,31 @@ def _backup(
         read_back=prove is Prove.QUICK,
         progress=progress.within(0, 0.5) if is_tried else progress,
     )
-    made = _with_room_made(home, found, make) if "scheduled" in params else make()
+    went, made = _with_room_made(home, found, make) if "scheduled" in params else ([], make())
     _measured(home, found)
     tried = _tried(home, found, made.archive, progress.within(0.5, 1)) if is_tried else {}
-    pruned = _pruned(home, found) if "scheduled" in params else {}
+    pruned = _pruned(home, found, went) if "scheduled" in params else {}
     notes = [*tried.get("notes", []), *pruned.get("notes", [])]
     return {**made.as_dict(), **tried, **pruned, **({"notes": notes} if notes else {})}
 
 
 def _with_room_made(
     home: Installation, target: Target, make: Callable[[], BackupResult]
-) -> BackupResult:
+) -> tuple[list[str], BackupResult]:
     """Make a backup of the schedule; where there is no room, delete first what goes afterwards
-    anyway: the newest good one and the last that was proven never do."""
+    anyway: the newest good one and the last that was proven never do. What went, and the backup."""
     try:
-        return make()
+        return [], make()
     except (DiskFull, NoRoom):
-        if not _pruned(home, target)["deleted"]:
+        went: list[str] = _pruned(home, target)["deleted"]
+        if not went:
             raise
-    return make()
+    try:
+        return went, make()
+    except BaseException:
+        told = f"to make room for a backup: {', '.join(went)}"
+        record(home, who=SCHEDULE, where=CONSOLE, what="prune", target=target.name, detail=told)
+        raise
 
 
 def _measured(home: Installation, target: Target) -> None:
@@ -76,6 +85,8 @@ def _measured(home: Installation, target: Target) -> None:
         take_sample(home.store, target)
     except OpsError as error:
         log.warning("%s could not be measured: %s %s", target.name, error, error.detail)
+    except SQLAlchemyError as cause:
+        log.warning("the size of %s could not be noted: %s", target.name, type(cause).__name__)
 
 
 def _tried(home: Installation, target: Target, archive: Path, progress: Progress) -> dict[str, Any]:
@@ -94,9 +105,9 @@ def _tried(home: Installation, target: Target, archive: Path, progress: Progress
     return {"proof": None, "notes": [told.strip()]}
 
 
-def _pruned(home: Installation, target: Target) -> dict[str, Any]:
-    """`deleted`: the old backups that the schedule does not keep; `notes`: that in words, or
-    why they are still there."""
+def _pruned(home: Installation, target: Target, went: Sequence[str] = ()) -> dict[str, Any]:
+    """`deleted`: the old backups that the schedule does not keep, with those that `went` before;
+    `notes`: that in words, or why they are still there."""
     schedule = schedule_of(home, target.name)
     if schedule is None:
         return {"deleted": []}
@@ -104,13 +115,13 @@ def _pruned(home: Installation, target: Target) -> dict[str, Any]:
         done = prune(target, home.folder, schedule.plan)
     except OpsError as error:
         told = f"The backup was made, but old ones could not be deleted. {error} {error.hint}"
-        return {"deleted": [], "notes": [told.strip()]}
-    notes = []
-    if done.deleted:
-        notes.append(f"{many(len(done.deleted), 'old backup')} deleted, as the schedule says.")
+        return {"deleted": [*went], "notes": [told.strip()]}
+    deleted, notes = [*went, *done.deleted], []
+    if deleted:
+        notes.append(f"{many(len(deleted), 'old backup')} deleted, as the schedule says.")
     if done.stuck:
         notes.append(f"Old backups could not be deleted: {listed(done.stuck)}.")
-    return {"deleted": done.deleted, "notes": notes}
+    return {"deleted": deleted, "notes": notes}
 
 
 def _prune(

@@ -139,6 +139,9 @@ class PostgreSQL(Dialect):
     ) -> list[Notice]:
         return preflight.notices(engine, manifest, workspace, foreign=foreign)
 
+    def swap_notices(self, engine: Engine) -> list[Notice]:
+        return preflight.swap_notices(engine)
+
     def foreign_notices(self, engine: Engine, verb: str) -> list[Notice]:
         return preflight.foreign_notices(engine, verb)
 

@@ -46,15 +46,17 @@ def fix_settings(connection: Connection) -> None:
         run_plain(connection, f"SET LOCAL {name} = '{value}'")
 
 
-def checksum_query(connection: Connection, table: str) -> str:
+def checksum_query(connection: Connection, table: str, *, with_heirs: bool = False) -> str:
     """The query for the rows and the checksum of `table`, whose name is quoted already.
 
-    The checksum names its method and the encoding, whose bytes are what is hashed. ROW(…) and
+    `with_heirs`: of the rows of inheriting tables as well, as it was done in older backups. The
+    checksum names its method and the encoding, whose bytes are what is hashed. ROW(…) and
     not the table's own row type, for which somebody could have made a cast of their own.
     """
+    method, only = ("hashtext", "") if with_heirs else ("hashtext-only", "ONLY ")
     columns = connection.execute(text(_COLUMNS), {"table": table}).scalar()
     return (
-        "SELECT count(*), 'hashtext-' || current_setting('server_encoding') || ':' || "
+        f"SELECT count(*), '{method}-' || current_setting('server_encoding') || ':' || "
         f'coalesce(sum(hashtextextended(CAST(ROW({columns}) AS text) COLLATE "C", 0)), 0) '
-        f"FROM ONLY {table} t"  # nosec B608: names cannot be parameters
+        f"FROM {only}{table} t"  # nosec B608: names cannot be parameters
     )

@@ -24,6 +24,7 @@ _TABLE: Final = re.compile(r"TABLE (?!DATA |ATTACH )")
 _EXTENSION: Final = re.compile(r"(COMMENT - )?EXTENSION ")
 _MADE_EXTENSION: Final = re.compile(r"\d+; \d+ \d+ EXTENSION - (\S+)")
 _NO_RIGHT: Final = "42501"
+_TRIAL: Final = "ops_trial"
 _SYSTEM_GRANT: Final = re.compile(r"ACL (pg_catalog|information_schema) ")
 """What somebody was allowed to do with the server's own functions and views. pg_dump saves it as
 part of the database; only a superuser can bring it back."""
@@ -112,7 +113,9 @@ def within_reach(connection: Connection, entries: list[str]) -> tuple[list[str],
 
 def _may_be_made(connection: Connection, extension: str) -> bool:
     try:
-        run_plain(connection, f"CREATE EXTENSION {quoted(extension)} CASCADE")
+        # Not in the schema of our own search path, where nobody may make tables or types.
+        run_plain(connection, f"CREATE SCHEMA {_TRIAL}")
+        run_plain(connection, f"CREATE EXTENSION {quoted(extension)} SCHEMA {_TRIAL} CASCADE")
     except DBAPIError as cause:
         return getattr(cause.orig, "pgcode", "") != _NO_RIGHT  # pg_restore tells of other errors
     finally:
@@ -187,8 +190,9 @@ def unknown_roles(connection: Connection, manifest: Manifest) -> list[str]:
 _ROLES: Final = "SELECT rolname FROM pg_roles"
 _AT_HOME: Final = """
 SELECT rolname FROM pg_roles r
-WHERE rolsuper OR rolname IN (current_user, 'pg_database_owner')
-   OR EXISTS (SELECT 1 FROM pg_database WHERE datname = :live AND datdba = r.oid)
+WHERE rolname IN (current_user, 'pg_database_owner')
+   OR pg_has_role(oid, 'MEMBER')
+      AND (rolsuper OR EXISTS (SELECT 1 FROM pg_database WHERE datname = :live AND datdba = r.oid))
 """
 _OURS: Final = "SELECT rolname FROM pg_roles WHERE pg_has_role(oid, 'MEMBER')"
 

@@ -19,8 +19,14 @@ from ops.progress import Progress
 from ops.target import redact
 
 LOCK_SECONDS: Final = 60
-_TABLE_IN_WORK: Final = ("55P03", "40P01", "42P01")
-"""SQLSTATE: a lock was not to be had in time, a deadlock, a table that is gone."""
+_GONE: Final = ("42P01", "3F000", "40P01")
+"""SQLSTATE: a table or its schema is gone since the snapshot; a deadlock."""
+_LOCK_TIMEOUT: Final = "55P03"
+
+COUNTED: Final = "counted"
+OWN_ROWS: Final = "own rows"
+"""What a manifest's details say of its row counts. Older ones say nothing: in these a table has the
+rows of those that inherit from it as well."""
 
 _LOCKED_AT_ONCE: Final = 50
 _TAKE: Final = "SAVEPOINT counting"
@@ -29,12 +35,26 @@ _LET_GO: Final = "ROLLBACK TO SAVEPOINT counting"
 6,400 by default. What was taken since a savepoint goes with the way back to it."""
 
 
+_IN_WORK: Final = (
+    "Another program is just changing the layout of a table, so the database could not be saved.",
+    "Wait until it has finished, then try again.",
+)
+
+
+class Overtaken(Busy):
+    """A program was faster with a table; with a new snapshot it may go better."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(*_IN_WORK, detail)
+
+
 def keep_whole(connection: Connection, progress: Progress) -> None:
     """Lock every table against TRUNCATE and whatever else writes it anew, until it is counted: even
     at an older snapshot such a table is empty (manual, "Caveats" of MVCC). pg_dump's own locks of
     the same kind end with it, and a program that waits for them would be there first.
 
-    Raises Busy where a program holds a table for too long, or has just dropped one; Cancelled.
+    Raises Busy where a program holds a table for too long, Overtaken where one has just dropped it;
+    Cancelled.
     """
     names = ", ".join(connection.execute(text(COUNTED_TABLES)).scalars())
     if not names:
@@ -45,20 +65,26 @@ def keep_whole(connection: Connection, progress: Progress) -> None:
         attended(connection, lock, partial(progress.report, 0, 1, "Copying the database"))
     except DBAPIError as cause:
         code = getattr(cause.orig, "pgcode", "")
-        if code not in _TABLE_IN_WORK:
-            raise
-        raise Busy(
-            "Another program is just changing the layout of a table, so no backup was made.",
-            "Wait until it has finished, then back up again.",
-            f"{code} {redact(str(cause.orig).strip())}",
-        ) from cause
+        detail = f"{code} {redact(str(cause.orig).strip())}"
+        if code in _GONE:
+            raise Overtaken(detail) from cause
+        if code == _LOCK_TIMEOUT:
+            raise Busy(*_IN_WORK, detail) from cause
+        raise
+    run_plain(connection, "SET LOCAL lock_timeout = 0")  # an index that is made anew is waited for
 
 
 def count_tables(
-    connection: Connection, progress: Progress, *, checksums: bool = False
+    connection: Connection,
+    progress: Progress,
+    *,
+    checksums: bool = False,
+    with_heirs: bool = False,
 ) -> tuple[TableRows, ...]:
     """The exact rows of every table, in this connection's transaction, whose settings
-    `checksums` changes. Raises Cancelled, also in the middle of a table."""
+    `checksums` changes; `with_heirs` as in older manifests, with those of inheriting tables.
+    Raises Cancelled, also in the middle of a table."""
+    only = "" if with_heirs else "ONLY "
     with translated():
         if checksums:
             fix_settings(connection)
@@ -69,14 +95,14 @@ def count_tables(
                 run_plain(connection, _LET_GO if place else _TAKE)
             note = f"Counting rows: {name}"
             progress.report(place, len(names), note)
-            query = f"SELECT count(*), NULL FROM ONLY {name}"  # nosec B608: quoted by the catalogue
+            query = f"SELECT count(*), NULL FROM {only}{name}"  # nosec B608: quoted by the catalogue
             if checksums:
-                query = checksum_query(connection, name)
+                query = checksum_query(connection, name, with_heirs=with_heirs)
             report = partial(progress.report, place, len(names), note)
             rows, checksum = attended(connection, partial(_only_row, connection, query), report)
             counted.append(TableRows(name=name, rows=rows, checksum=checksum))
         if names:
-            run_plain(connection, _LET_GO)
+            run_plain(connection, f"{_LET_GO}; RELEASE SAVEPOINT counting")
         return tuple(counted)
 
 

@@ -37,7 +37,7 @@ from ops.dialects.postgresql.names import oid_of, run_plain
 from ops.dialects.postgresql.sessions import application_of, attended, end_leftovers, repeated
 from ops.dialects.postgresql.tools import ClientTools, tools_for
 from ops.dialects.postgresql.wipe import kept_schemas, lock_all_tables, refuse_if_changed, wipe
-from ops.errors import MismatchFound, NeedsHuman, PreflightRefused
+from ops.errors import Busy, MismatchFound, NeedsHuman, PreflightRefused
 from ops.journal import Journal, Step
 from ops.progress import Progress
 
@@ -52,15 +52,18 @@ WHERE ours.application_name = :application AND theirs.application_name <> :appli
 """Whoever holds a lock that we or our pg_dump wait for. What the role may not end, the
 lock_timeout ends the restore for."""
 
-_END_OTHERS: Final = """
-SELECT pg_terminate_backend(a.pid)
+_OTHERS: Final = """
 FROM pg_stat_activity a JOIN pg_roles r ON r.oid = a.usesysid
-WHERE a.datname = current_database() AND a.backend_type = 'client backend'
-  AND NOT starts_with(a.application_name, 'ops-console') AND NOT r.rolsuper
+WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND NOT r.rolsuper
+  AND a.backend_type IS DISTINCT FROM 'walsender'
+  AND NOT starts_with(coalesce(a.application_name, ''), 'ops-console')
   AND EXISTS (SELECT 1 FROM pg_largeobject_metadata)
+  AND {0} (pg_has_role(a.usesysid, 'USAGE') OR pg_has_role('pg_signal_backend', 'USAGE'))
 """
 """Only where there are large objects: no lock keeps anybody from writing into those, and what is
 written after the safety dump's snapshot would be in neither state."""
+_END_OTHERS: Final = f"SELECT pg_terminate_backend(a.pid) {_OTHERS.format('')}"
+_STAY: Final = f"SELECT DISTINCT quote_ident(a.usename) {_OTHERS.format('NOT')} ORDER BY 1"
 
 _SNAPSHOT: Final = """
 SELECT pg_export_snapshot(), pg_current_snapshot()::text,
@@ -134,7 +137,9 @@ def swap(
         connected(engine, autocommit=False, application=application) as connection,
         connection.begin(),
         connected(engine, application=application) as helper,
-        repeated(helper, f"{_END_OTHERS}; {_END_BLOCKERS}", {"application": application}),
+        repeated(helper, _END_BLOCKERS, {"application": application}),
+        connected(engine, application=application) as another,
+        repeated(another, _END_OTHERS, {}),
     ):
         place.save(connection, progress.within(0, 0.3))
         place.refill(connection, progress.within(0.3, 1))
@@ -164,6 +169,7 @@ class _Place:
         run_plain(connection, "SET LOCAL synchronous_commit = on")
         run_plain(connection, "SET LOCAL client_min_messages = warning")
         _watched(connection, lock_all_tables, progress, 0.05, "Waiting until nobody writes")
+        _refuse_if_others_stay(connection)
         snapshot, seen, size = connection.execute(text(_SNAPSHOT)).one()
         # Those that the undo will choose too, which knows nothing of the archive.
         tools, draft = tools_for(server_major(connection)), self.work / "safety.part"
@@ -209,6 +215,17 @@ class _Place:
         facts = self.replacement.facts
         known, zstd = int(facts.get("archive_major", 0)), bool(facts.get("zstd"))
         return tools_for(server_major(connection), known, zstd=zstd)
+
+
+def _refuse_if_others_stay(connection: Connection) -> None:
+    others = list(connection.execute(text(_STAY)).scalars())
+    if others:
+        raise Busy(
+            f"Other users are connected to the database ({', '.join(others)}), and the console's "
+            "user may not end that. They could write into large objects, which no lock prevents.",
+            "Stop their programs, then try again; or, as the server's administrator, run: GRANT "
+            "pg_signal_backend TO the console's user.",
+        )
 
 
 def _work_beside(keep: Path) -> Path:

@@ -130,17 +130,6 @@ def _beside(
     """What another database in the place of this one would leave behind."""
     if foreign:
         yield _foreign(row)
-    if row["subscriptions"]:
-        message = (
-            "The database takes changes from another server by a subscription "
-            f"({row['subscriptions']}). The restored one would not, and the present one could not "
-            "be removed any more."
-        )
-        hint = (
-            "As the server's administrator, remove it (DROP SUBSCRIPTION …), restore, and set it "
-            "up anew."
-        )
-        yield Notice(NoticeLevel.REFUSE, message, hint)
     barred = [] if row["superuser"] else _of_administrators(connection, wanted)
     if barred:
         message = (
@@ -180,6 +169,24 @@ def _beside(
             "after the restore."
         )
         yield Notice(NoticeLevel.REFUSE, message, hint)
+
+
+def swap_notices(engine: Engine) -> list[Notice]:
+    """What forbids to put another database in the place of this one."""
+    with connected(engine) as connection:
+        row = connection.execute(text(_RIGHTS)).mappings().one()
+    if not row["subscriptions"] or not row["may_create"]:
+        return []
+    message = (
+        "The database takes changes from another server by a subscription "
+        f"({row['subscriptions']}). Another one in its place would not, and the present one could "
+        "not be removed any more."
+    )
+    hint = (
+        "As the server's administrator, remove it (DROP SUBSCRIPTION …), then try again, and set "
+        "it up anew afterwards."
+    )
+    return [Notice(NoticeLevel.REFUSE, message, hint)]
 
 
 def _of_administrators(connection: Connection, wanted: str) -> list[str]:

@@ -28,6 +28,7 @@ ORDER BY 1
 """Names and oids of ordinary tables and partitions; what belongs to an extension is made by the
 extension."""
 
+_LET_GO: Final = "ROLLBACK TO SAVEPOINT one_table; RELEASE SAVEPOINT one_table"
 _STREAMED: Final = {"no_parameters": True, "stream_results": True, "max_row_buffer": 10_000}
 
 _SHAPES: Final = f"""
@@ -64,7 +65,7 @@ class _Rows(RowSource):
             rows = chain(() if first is None else (first,), found)
             yield from ((row_key, row) for row_key, row in rows)
             found.close()
-            run_plain(self._connection, "ROLLBACK TO SAVEPOINT one_table")
+            run_plain(self._connection, _LET_GO)
 
 
 def _mark(columns: tuple[str, ...]) -> str:

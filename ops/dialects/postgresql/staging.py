@@ -100,9 +100,8 @@ def stage(
         watch = partial(_watch_filling, growth, expected_bytes(manifest, dump))
         _fill(by, plan, application, dump, watch)
         counting = growth.within(_FILLED, 1)
-        checksums = manifest.has_checksums
         with guest.seeing_all(by, plan.staged) if plan.login else nullcontext():
-            tables = analyze_and_count(by, plan.staged, application, counting, checksums=checksums)
+            tables = analyze_and_count(by, plan.staged, application, counting, manifest)
         size = growth.checked_size()
     facts: dict[str, str | int] = {"oid": oid, "guest": plan.login}
     return Replacement(plan.staged, size, facts, tuple(plan.notes), tables)

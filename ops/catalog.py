@@ -166,8 +166,8 @@ class Catalog:
 
     def missing(self) -> list[str]:
         """The names of archives that were kept here and have gone, but not by `delete`."""
-        notes = self.folder.glob(f"*.zip{_NOTE}")
-        names = [note.name.removesuffix(_NOTE) for note in notes]
+        notes = self.folder.glob(f"[!.]*.zip{_NOTE}*")
+        names = {note.name.partition(_NOTE)[0] for note in notes}
         return sorted(name for name in names if not (self.folder / name).exists())
 
     def forget_missing(self) -> None:
@@ -243,11 +243,11 @@ class Catalog:
             # A name that a person gives while a test ends must not undo what the test found.
             fcntl.flock(turn, fcntl.LOCK_EX)
             told = _read_note(path)
-            if told.is_lost and _parsed(note) is None and not _lost_of(path).exists():
-                note.rename(_lost_of(path))  # who may read it again finds all that it said
             text = told.model_copy(update=values).model_dump_json(exclude_none=True)
             try:
                 draft.write_text(text, encoding="utf-8")
+                if told.is_lost and _parsed(note) is None and not _lost_of(path).exists():
+                    note.rename(_lost_of(path))  # who may read it again finds all that it said
                 replace_durably(draft, note)
             finally:
                 draft.unlink(missing_ok=True)  # there is one still where the disk is full
@@ -305,8 +305,10 @@ def _hold_of(path: Path) -> Path:
 def _read_note(path: Path) -> _Note:
     """The note of an archive, which may have none. What could not be read for a while, and then can
     be again, is part of it."""
-    note = _parsed(_note_of(path)) or _Note(is_lost=True)
-    earlier = _parsed(_lost_of(path)) if note.is_lost and _lost_of(path).exists() else None
+    note, has_lost = _parsed(_note_of(path)) or _Note(is_lost=True), _lost_of(path).exists()
+    if has_lost and not _note_of(path).exists():
+        note = _Note(is_lost=True)  # killed before the new one was in its place
+    earlier = _parsed(_lost_of(path)) if note.is_lost and has_lost else None
     if earlier is None:
         return note
     news = note.model_dump(exclude_defaults=True, exclude={"is_lost"})

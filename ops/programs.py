@@ -166,12 +166,12 @@ def _check(
     if process.returncode < 0:
         raise ToolCrashed(
             f"{Path(command[0]).name} crashed, or took more than it may.",
-            detail=f"signal {-process.returncode}\n{_last_lines(errors.fileno())}",
+            detail=f"signal {-process.returncode}\n{_said(errors.fileno())}",
         )
     if process.returncode != 0:
         raise ToolFailed(
             f"{Path(command[0]).name} ended with an error.",
-            detail=f"exit status {process.returncode}\n{_last_lines(errors.fileno())}",
+            detail=f"exit status {process.returncode}\n{_said(errors.fileno())}",
         )
 
 
@@ -205,7 +205,10 @@ def _begin(parent: int, limits: Limits) -> None:
         resource.setrlimit(kind, (most, most))
 
 
-def _last_lines(handle: int, limit: int = 4000) -> str:
+def _said(handle: int, first: int = 1000, last: int = 4000) -> str:
+    """What a program wrote; of very much its beginning and its end."""
     size = os.fstat(handle).st_size
-    text = os.pread(handle, limit, max(0, size - limit)).decode(errors="replace")
-    return redact(text.strip())
+    text = os.pread(handle, last, max(0, size - last))
+    if size > last:
+        text = os.pread(handle, min(first, size - last), 0) + b"\n...\n" + text
+    return redact(text.decode(errors="replace").strip())

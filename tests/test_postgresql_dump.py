@@ -151,6 +151,21 @@ def test_who_comes_between_our_lock_and_that_of_the_dump_is_let_go_first(
     assert prove_archive(busy.target, made.archive, folder).ok
 
 
+def test_a_table_that_is_just_written_anew_is_saved_as_it_is_then(
+    busy: PostgreSQLDatabase, folder: DataFolder
+) -> None:
+    """For a snapshot that is older it would be empty, for pg_dump and for our count alike."""
+    address = busy.url.replace("postgresql+psycopg2", "postgresql")
+    with closing(psycopg2.connect(address)) as migration:
+        migration.cursor().execute("ALTER TABLE etl ALTER n TYPE bigint")
+        end = threading.Timer(2, migration.commit)
+        end.start()
+        made = create_backup(busy.target, folder)
+        end.join()
+    assert {table.name: table.rows for table in made.tables}["public.etl"] == 1000
+    assert prove_archive(busy.target, made.archive, folder).ok
+
+
 def _is_held(database: PostgreSQLDatabase) -> bool:
     held = "SELECT 1 FROM pg_locks WHERE relation = 'etl'::regclass AND granted"
     return bool(database.as_superuser(held))

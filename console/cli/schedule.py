@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -169,7 +170,8 @@ def prune(target: str | None, as_json: bool, dry_run: bool, yes: bool) -> None:
         done = run_job("prune", chosen, {})
         tell(as_json, done, "\n".join(_decision_lines(done)))
         if done["stuck"]:
-            raise Refused("Some could not be deleted.", "The reasons stand beside them.")
+            click.echo("Some could not be deleted; the reasons stand beside them.", err=True)
+            sys.exit(1)
 
 
 COMMANDS: Final = (schedule, prune)

@@ -77,7 +77,7 @@ _COMPRESS: Final = {"zstd": "--compress=zstd:1", "gzip": "--compress=1", "none":
 """Every version knows the last two. Measured against the default, gzip 6: zstd 0.21 of its time,
 gzip 1 0.37, none with ISA-L in the archive 0.25 to 0.33."""
 
-_TRIES: Final = 4
+_TRIES: Final = 6
 _TOOLS_WAIT_SECONDS: Final = 5
 """Short: whoever asks for a table between our lock and that of pg_dump waits for us, pg_dump for
 that program, and all other readers of the table stand behind."""

@@ -23,6 +23,13 @@ _GONE: Final = ("42P01", "3F000", "40P01")
 """SQLSTATE: a table or its schema is gone since the snapshot; a deadlock."""
 _LOCK_TIMEOUT: Final = "55P03"
 
+_WRITTEN_ANEW: Final = """
+SELECT 1 FROM pg_class
+WHERE oid = ANY (CAST(:oids AS oid[])) AND relfilenode <> pg_relation_filenode(oid) LIMIT 1
+"""
+"""The catalogue as of the snapshot beside the file as of now: what was written anew in between is
+empty for the snapshot."""
+
 COUNTED: Final = "counted"
 OWN_ROWS: Final = "own rows"
 """What a manifest's details say of its row counts. Older ones say nothing: in these a table has the
@@ -53,12 +60,13 @@ def keep_whole(connection: Connection, progress: Progress) -> None:
     at an older snapshot such a table is empty (manual, "Caveats" of MVCC). pg_dump's own locks of
     the same kind end with it, and a program that waits for them would be there first.
 
-    Raises Busy where a program holds a table for too long, Overtaken where one has just dropped it;
-    Cancelled.
+    Raises Busy where a program holds a table for too long, Overtaken where one has just dropped it
+    or written it anew; Cancelled.
     """
-    names = ", ".join(connection.execute(text(COUNTED_TABLES)).scalars())
-    if not names:
+    found = connection.execute(text(COUNTED_TABLES)).all()
+    if not found:
         return
+    names = ", ".join(name for name, _ in found)
     run_plain(connection, f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'")
     lock = partial(run_plain, connection, f"LOCK TABLE ONLY {names} IN ACCESS SHARE MODE")
     try:
@@ -71,6 +79,9 @@ def keep_whole(connection: Connection, progress: Progress) -> None:
         if code == _LOCK_TIMEOUT:
             raise Busy(*_IN_WORK, detail) from cause
         raise
+    oids = [oid for _, oid in found]
+    if connection.execute(text(_WRITTEN_ANEW), {"oids": oids}).first():
+        raise Overtaken("a table was written anew between the snapshot and its lock")
     run_plain(connection, "SET LOCAL lock_timeout = 0")  # an index that is made anew is waited for
 
 

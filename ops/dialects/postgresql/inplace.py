@@ -55,7 +55,7 @@ lock_timeout ends the restore for."""
 _OTHERS: Final = """
 FROM pg_stat_activity a JOIN pg_roles r ON r.oid = a.usesysid
 WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND NOT r.rolsuper
-  AND a.backend_type IS DISTINCT FROM 'walsender'
+  AND coalesce(a.backend_type, '') NOT IN ('walsender', 'parallel worker')
   AND NOT starts_with(coalesce(a.application_name, ''), 'ops-console')
   AND EXISTS (SELECT 1 FROM pg_largeobject_metadata)
   AND {0} (pg_has_role(a.usesysid, 'USAGE') OR pg_has_role('pg_signal_backend', 'USAGE'))
@@ -63,7 +63,17 @@ WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND NOT r.rol
 """Only where there are large objects: no lock keeps anybody from writing into those, and what is
 written after the safety dump's snapshot would be in neither state."""
 _END_OTHERS: Final = f"SELECT pg_terminate_backend(a.pid) {_OTHERS.format('')}"
-_STAY: Final = f"SELECT DISTINCT quote_ident(a.usename) {_OTHERS.format('NOT')} ORDER BY 1"
+_STAY: Final = f"""
+SELECT DISTINCT quote_ident(a.usename) {_OTHERS.format("NOT")}
+  AND (current_setting('lo_compat_privileges') = 'on' OR EXISTS (
+    SELECT 1 FROM pg_largeobject_metadata m
+    WHERE pg_has_role(a.usesysid, m.lomowner, 'USAGE')
+       OR EXISTS (SELECT 1 FROM aclexplode(m.lomacl) x
+                  WHERE x.privilege_type = 'UPDATE'
+                    AND (x.grantee = 0 OR pg_has_role(a.usesysid, x.grantee, 'USAGE')))))
+ORDER BY 1
+"""
+"""Who may write into one, and may not be ended. A new one is noticed otherwise."""
 
 _SNAPSHOT: Final = """
 SELECT pg_export_snapshot(), pg_current_snapshot()::text,
@@ -188,6 +198,7 @@ class _Place:
         )
         replace_durably(draft, self.keep)
         refuse_if_changed(connection, seen)
+        _refuse_if_others_stay(connection)
         _watched(connection, wipe, progress, 0.9, "Clearing the database")
 
     def refill(self, connection: Connection, progress: Progress) -> None:

@@ -135,7 +135,8 @@ def in_place_notices(
         message = (
             "The database holds large objects. No lock keeps programs from writing into these, so "
             "all programs are disconnected from the database again and again meanwhile; what one "
-            "still saves into a large object then is lost."
+            "still saves into a large object then is lost. Where the console's user may not "
+            "disconnect one that could, nothing is restored."
         )
         hint = "Stop the programs that use the database for that long."
         found.append(Notice(NoticeLevel.WARN, message, hint))

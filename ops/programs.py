@@ -210,5 +210,6 @@ def _said(handle: int, first: int = 1000, last: int = 4000) -> str:
     size = os.fstat(handle).st_size
     text = os.pread(handle, last, max(0, size - last))
     if size > last:
-        text = os.pread(handle, min(first, size - last), 0) + b"\n...\n" + text
+        whole_lines = os.pread(handle, min(first, size - last), 0).rpartition(b"\n")[0]
+        text = whole_lines + b"\n...\n" + text
     return redact(text.decode(errors="replace").strip())

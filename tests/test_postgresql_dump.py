@@ -151,18 +151,48 @@ def test_who_comes_between_our_lock_and_that_of_the_dump_is_let_go_first(
     assert prove_archive(busy.target, made.archive, folder).ok
 
 
-def test_a_table_that_is_just_written_anew_is_saved_as_it_is_then(
-    busy: PostgreSQLDatabase, folder: DataFolder
+MIGRATIONS = {
+    "another type": "ALTER TABLE etl ALTER n TYPE bigint",
+    "another type, without writing anew": "ALTER TABLE etl ADD c bigint; UPDATE etl SET c = n; "
+    "ALTER TABLE etl DROP n; ALTER TABLE etl RENAME c TO n",
+    "made again": "CREATE TABLE kept AS SELECT * FROM etl; DROP TABLE etl; "
+    "CREATE TABLE etl AS SELECT * FROM kept; DROP TABLE kept",
+    "another in its place": "CREATE TABLE etl_new AS SELECT * FROM etl; DROP TABLE etl; "
+    "ALTER TABLE etl_new RENAME TO etl",
+}
+
+
+@pytest.mark.parametrize("migration", MIGRATIONS.values(), ids=MIGRATIONS)
+def test_a_table_that_is_just_changed_is_saved_as_it_is_then(
+    busy: PostgreSQLDatabase, folder: DataFolder, migration: str
 ) -> None:
     """For a snapshot that is older it would be empty, for pg_dump and for our count alike."""
     address = busy.url.replace("postgresql+psycopg2", "postgresql")
-    with closing(psycopg2.connect(address)) as migration:
-        migration.cursor().execute("ALTER TABLE etl ALTER n TYPE bigint")
-        end = threading.Timer(2, migration.commit)
+    with closing(psycopg2.connect(address)) as session:
+        session.cursor().execute(migration)
+        end = threading.Timer(1.5, session.commit)
         end.start()
         made = create_backup(busy.target, folder)
         end.join()
     assert {table.name: table.rows for table in made.tables}["public.etl"] == 1000
+    restore_backup(busy.target, made.archive, folder)
+    assert busy.rows("SELECT count(n), sum(n) FROM etl") == [(1000, 500_500)]
+
+
+def test_schemas_that_are_exchanged_while_they_are_saved_are_noticed(
+    busy: PostgreSQLDatabase, folder: DataFolder
+) -> None:
+    """A schema is renamed without a lock on its tables; names would then mean others."""
+    busy.run("CREATE SCHEMA app; CREATE TABLE app.t AS SELECT n FROM generate_series(1, 50) n")
+    exchange = (
+        "CREATE SCHEMA next; CREATE TABLE next.t AS SELECT n FROM generate_series(1, 70) n;"
+        "ALTER SCHEMA app RENAME TO former; ALTER SCHEMA next RENAME TO app"
+    )
+    done = _while_dumped(busy, exchange)
+    made = create_backup(busy.target, folder)
+    done()
+    counted = {table.name: table.rows for table in made.tables}
+    assert (counted.get("app.t"), counted.get("former.t")) in ((50, None), (70, 50))
     assert prove_archive(busy.target, made.archive, folder).ok
 
 

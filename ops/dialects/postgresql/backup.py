@@ -199,12 +199,15 @@ def _dump(
 ) -> Snapshot:
     into, packing = workspace / "dump", progress.within(0.8, 1)
     with connected(engine, autocommit=False) as connection:
+        found = counting.tables_of(connection)
+        connection.rollback()
         connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
         connection.execute(text("SET LOCAL row_security = off"))
+        counting.keep_whole(connection, found, progress)
         taken_at, snapshot = connection.execute(
             text("SELECT clock_timestamp(), pg_export_snapshot()")
         ).one()
-        counting.keep_whole(connection, progress)
+        counting.refuse_others(connection, found)
         details = dict(connection.execute(text(_DETAILS)).mappings().one())
         tools = tools_for(server_major(connection))
         version = connection.execute(text("SHOW server_version")).scalar()
@@ -219,6 +222,7 @@ def _dump(
         tables = counting.count_tables(
             connection, progress.within(dumped, 0.8), checksums=checksums
         )
+        counting.refuse_renamed(connection)
         tables = with_columns(tables, shapes(connection))
     with into.open("rb", buffering=0) as stream:
         sink(stream, into.stat().st_size, compressed=tools.zstd, progress=packing)
@@ -277,7 +281,7 @@ def run_pg_dump(
             except ToolFailed as failed:
                 if _OWN_DISK_FULL.search(failed.detail):
                     raise disk_full(failed.detail) from failed
-                if _LOCKING.search(failed.detail):
+                if _LOCKING.search(failed.detail) and "max_locks_per" not in failed.detail:
                     raise Overtaken(failed.detail) from failed
                 raise explained(failed) from failed
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
@@ -23,12 +24,12 @@ _GONE: Final = ("42P01", "3F000", "40P01")
 """SQLSTATE: a table or its schema is gone since the snapshot; a deadlock."""
 _LOCK_TIMEOUT: Final = "55P03"
 
-_WRITTEN_ANEW: Final = """
-SELECT 1 FROM pg_class
-WHERE oid = ANY (CAST(:oids AS oid[])) AND relfilenode <> pg_relation_filenode(oid) LIMIT 1
+_RENAMED: Final = f"""
+SELECT 1 FROM ({COUNTED_TABLES}) AS t(name, oid)
+WHERE to_regclass(t.name) IS DISTINCT FROM CAST(t.oid AS regclass) LIMIT 1
 """
-"""The catalogue as of the snapshot beside the file as of now: what was written anew in between is
-empty for the snapshot."""
+"""The names are as of the snapshot, what they mean as of now: a schema is renamed without a lock on
+its tables."""
 
 COUNTED: Final = "counted"
 OWN_ROWS: Final = "own rows"
@@ -55,18 +56,29 @@ class Overtaken(Busy):
         super().__init__(*_IN_WORK, detail)
 
 
-def keep_whole(connection: Connection, progress: Progress) -> None:
-    """Lock every table against TRUNCATE and whatever else writes it anew, until it is counted: even
-    at an older snapshot such a table is empty (manual, "Caveats" of MVCC). pg_dump's own locks of
-    the same kind end with it, and a program that waits for them would be there first.
+Tables = Sequence[tuple[str, int]]
+"""Names, quoted, and oids."""
 
-    Raises Busy where a program holds a table for too long, Overtaken where one has just dropped it
-    or written it anew; Cancelled.
+
+def tables_of(connection: Connection) -> Tables:
+    """Every table that is counted."""
+    return [(name, oid) for name, oid in connection.execute(text(COUNTED_TABLES))]
+
+
+def keep_whole(connection: Connection, tables: Tables, progress: Progress) -> None:
+    """Lock the tables until the end of the transaction against TRUNCATE and whatever else writes
+    them anew or puts others in their place. pg_dump's own locks of the same kind end with it, and a
+    program that waits for them would be there before they are counted.
+
+    To be called before the snapshot is taken (LOCK takes none: manual, LOCK): what was written anew
+    after a snapshot is empty for it (manual, "Caveats" of MVCC), or has lost what was in a column.
+
+    Raises Busy where a program holds a table for too long, Overtaken where one has just dropped it;
+    Cancelled.
     """
-    found = connection.execute(text(COUNTED_TABLES)).all()
-    if not found:
+    if not tables:
         return
-    names = ", ".join(name for name, _ in found)
+    names = ", ONLY ".join(name for name, _ in tables)
     run_plain(connection, f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'")
     lock = partial(run_plain, connection, f"LOCK TABLE ONLY {names} IN ACCESS SHARE MODE")
     try:
@@ -79,10 +91,19 @@ def keep_whole(connection: Connection, progress: Progress) -> None:
         if code == _LOCK_TIMEOUT:
             raise Busy(*_IN_WORK, detail) from cause
         raise
-    oids = [oid for _, oid in found]
-    if connection.execute(text(_WRITTEN_ANEW), {"oids": oids}).first():
-        raise Overtaken("a table was written anew between the snapshot and its lock")
     run_plain(connection, "SET LOCAL lock_timeout = 0")  # an index that is made anew is waited for
+
+
+def refuse_others(connection: Connection, tables: Tables) -> None:
+    """Raise Overtaken where the snapshot shows a table that was not locked before it."""
+    if others := set(tables_of(connection)) - set(tables):
+        raise Overtaken(f"made or replaced before its lock: {sorted(others)[0][0]}")
+
+
+def refuse_renamed(connection: Connection) -> None:
+    """Raise Overtaken where a name means another table by now than it does for the snapshot."""
+    if connection.execute(text(_RENAMED)).first():
+        raise Overtaken("a table or its schema was renamed while it was saved")
 
 
 def count_tables(

@@ -67,10 +67,10 @@ _STAY: Final = f"""
 SELECT DISTINCT quote_ident(a.usename) {_OTHERS.format("NOT")}
   AND (current_setting('lo_compat_privileges') = 'on' OR EXISTS (
     SELECT 1 FROM pg_largeobject_metadata m
-    WHERE pg_has_role(a.usesysid, m.lomowner, 'USAGE')
+    WHERE pg_has_role(a.usesysid, m.lomowner, 'MEMBER')
        OR EXISTS (SELECT 1 FROM aclexplode(m.lomacl) x
                   WHERE x.privilege_type = 'UPDATE'
-                    AND (x.grantee = 0 OR pg_has_role(a.usesysid, x.grantee, 'USAGE')))))
+                    AND (x.grantee = 0 OR pg_has_role(a.usesysid, x.grantee, 'MEMBER')))))
 ORDER BY 1
 """
 """Who may write into one, and may not be ended. A new one is noticed otherwise."""
@@ -153,6 +153,7 @@ def swap(
     ):
         place.save(connection, progress.within(0, 0.3))
         place.refill(connection, progress.within(0.3, 1))
+        _refuse_if_others_stay(connection)
         _note_transaction(engine, connection, journal)
     shutil.rmtree(place.work, ignore_errors=True)
     return Replacement(str(keep), keep.stat().st_size)
@@ -229,6 +230,8 @@ class _Place:
 
 
 def _refuse_if_others_stay(connection: Connection) -> None:
+    # Else the transaction goes on seeing who was there when it first looked.
+    run_plain(connection, "SELECT pg_stat_clear_snapshot()")
     others = list(connection.execute(text(_STAY)).scalars())
     if others:
         raise Busy(

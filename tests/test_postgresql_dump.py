@@ -151,6 +151,17 @@ def test_who_comes_between_our_lock_and_that_of_the_dump_is_let_go_first(
     assert prove_archive(busy.target, made.archive, folder).ok
 
 
+def test_a_lost_race_for_a_lock_is_known_however_many_tables_there_are(
+    busy: PostgreSQLDatabase, folder: DataFolder
+) -> None:
+    """pg_dump tells the whole statement, of which only a part is kept."""
+    busy.run(
+        "DO $$ BEGIN FOR i IN 1..300 LOOP EXECUTE "
+        "'CREATE TABLE a_rather_long_name_of_a_table_' || i || ' (n int)'; END LOOP; END $$"
+    )
+    test_who_comes_between_our_lock_and_that_of_the_dump_is_let_go_first(busy, folder)
+
+
 MIGRATIONS = {
     "another type": "ALTER TABLE etl ALTER n TYPE bigint",
     "another type, without writing anew": "ALTER TABLE etl ADD c bigint; UPDATE etl SET c = n; "

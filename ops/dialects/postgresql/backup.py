@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import time
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -78,10 +79,12 @@ _COMPRESS: Final = {"zstd": "--compress=zstd:1", "gzip": "--compress=1", "none":
 gzip 1 0.37, none with ISA-L in the archive 0.25 to 0.33."""
 
 _TRIES: Final = 6
+_LONGEST_PAUSE_SECONDS: Final = 4
 _TOOLS_WAIT_SECONDS: Final = 5
 """Short: whoever asks for a table between our lock and that of pg_dump waits for us, pg_dump for
 that program, and all other readers of the table stand behind."""
-_LOCKING: Final = re.compile(r"query was: LOCK TABLE", re.IGNORECASE)
+_LOCKING: Final = re.compile(r"query was: LOCK TABLE|IN ACCESS SHARE MODE\s*\Z", re.IGNORECASE)
+"""How it tells that a lock was not to be had; of a long list of tables only the end is kept."""
 
 _ROOM_COMPRESSED: Final = 1.1
 _ROOM_UNCOMPRESSED: Final = 1.6
@@ -191,7 +194,16 @@ def dump(
         except Overtaken:
             if again == 1:
                 raise
+        _pause(_TRIES - again, progress)
     raise AssertionError("the last try returns or raises")
+
+
+def _pause(number: int, progress: Progress) -> None:
+    """Before another try: a second, and longer each time. Raises Cancelled."""
+    ends = time.monotonic() + min(2**number, _LONGEST_PAUSE_SECONDS)
+    while time.monotonic() < ends:
+        progress.report(0, 1, "Waiting for another program to finish changing a table")
+        time.sleep(0.2)
 
 
 def _dump(

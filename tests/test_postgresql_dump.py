@@ -85,9 +85,9 @@ def test_an_archive_that_nobody_here_can_read_is_refused_before_anything(
 
 
 @pytest.fixture
-def busy(pg: RealPostgres) -> Iterator[PostgreSQLDatabase]:
+def busy(pg16: RealPostgres) -> Iterator[PostgreSQLDatabase]:
     """A database of which a dump takes a moment."""
-    made = PostgreSQLDatabase(pg)
+    made = PostgreSQLDatabase(pg16)
     made.run(
         "CREATE TABLE etl AS SELECT n FROM generate_series(1, 1000) n;"
         "CREATE TABLE big AS SELECT n, repeat(md5(n::text), 20) t FROM generate_series(1, 150000) n"

@@ -124,9 +124,9 @@ class Catalog:
 
     def entry(self, name: str) -> CatalogEntry:
         """The archive of that file name. Raises Refused."""
-        for found in self.entries():
-            if found.name == name:
-                return found
+        for path in self.folder.glob("*.zip"):
+            if path.name == name and path.is_file():
+                return self._read(path)
         raise Refused(
             f"There is no backup named {name!r}.", "It may have been deleted; look at the list."
         )

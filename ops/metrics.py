@@ -15,7 +15,7 @@ from prometheus_client.registry import Collector
 
 from ops import jobs
 from ops.catalog import Catalog
-from ops.checks.backups_schedule import CLOCK_SLACK
+from ops.checks.backups_schedule import is_ahead
 from ops.checks.base import HealthReport, Level
 from ops.checkup import own_reports_of, score_of
 from ops.dialects import dialect_of
@@ -127,8 +127,8 @@ def _backups(told: _Families, home: Installation, target: Target) -> None:
     good = [entry for entry in Catalog(home.folder, target.name).entries() if entry.is_good]
     told.backups.add_metric([target.name], len(good))
     if good:
-        latest = datetime.now(UTC) + CLOCK_SLACK
-        dated = [entry for entry in good if entry.created_at <= latest]
+        now = datetime.now(UTC)
+        dated = [entry for entry in good if not is_ahead(entry.created_at, now)]
         newest = max(dated or good, key=lambda entry: entry.created_at)
         told.age.add_metric([target.name], max(0, time.time() - newest.created_at.timestamp()))
         told.backup_bytes.add_metric([target.name], newest.size_bytes)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -84,27 +84,37 @@ def prune(
     with target_lock(folder, target):
         catalog = Catalog(folder, target.name)
         entries = catalog.entries()
-        sizes = {entry.name: entry.size_bytes for entry in entries}
         planned = _planned(entries, target, folder, plan, now)
         going = [decision.backup for decision in planned.decisions if not decision.keeps]
-        spared, stuck, freed = {}, [], planned.freed_bytes
+        spared, stuck = {}, []
         for number, backup in enumerate(going):
             progress.report(number, len(going), "Deleting old backups")
             try:
-                entry = catalog.entry(backup.name)
-                if entry.label != backup.label or entry.is_note_lost:
-                    spared[backup.name] = "It was given a name a moment ago"
-                else:
-                    catalog.delete(backup.name)
-                    continue
-            except Refused:
-                spared[backup.name] = "It was held, or deleted, a moment ago"
+                if reason := _delete(catalog, backup):
+                    spared[backup.name] = reason
             except OSError as cause:  # it keeps none of the others
                 log.warning("%s could not be deleted: %s", backup.name, cause)
                 spared[backup.name] = f"It could not be deleted: {cause.strerror}"
                 stuck.append(f"{backup.name}: {cause.strerror}")
-            freed -= sizes.get(backup.name, 0)
-    return replace(planned.without(spared), freed_bytes=freed, stuck=tuple(stuck))
+    done = planned.without(spared)
+    freed = _bytes_of(entries, done.deleted)
+    return replace(done, freed_bytes=freed, stuck=tuple(stuck))
+
+
+def _delete(catalog: Catalog, backup: Kept) -> str:
+    """Delete it, unless a person has just seen to it: then why it stays."""
+    try:
+        entry = catalog.entry(backup.name)
+        if entry.label != backup.label or entry.is_note_lost:
+            return "It was given a name a moment ago"
+        catalog.delete(backup.name)
+    except Refused:
+        return "It was held, or deleted, a moment ago"
+    return ""
+
+
+def _bytes_of(entries: Sequence[CatalogEntry], names: Collection[str]) -> int:
+    return sum(entry.size_bytes for entry in entries if entry.name in names)
 
 
 def _planned(
@@ -118,8 +128,7 @@ def _planned(
     kept = [_kept(entry, needed) for entry in entries]
     decisions = decide(kept, plan.keep, plan.zone, now or datetime.now(UTC))
     going = {decision.backup.name for decision in decisions if not decision.keeps}
-    freed = sum(entry.size_bytes for entry in entries if entry.name in going)
-    return PruneResult(tuple(decisions), freed)
+    return PruneResult(tuple(decisions), _bytes_of(entries, going))
 
 
 def _needed(target: Target, folder: DataFolder) -> set[str]:

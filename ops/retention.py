@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ops.checks.backups_schedule import CLOCK_SLACK
+from ops.checks.backups_schedule import is_ahead
 from ops.checks.words import listed, many
 
 YOUNG: Final = timedelta(days=1)
@@ -107,7 +107,7 @@ def _by_itself(backup: Kept, policy: Policy, now: datetime) -> str | None:
         return "It cannot be trusted; look at it, then delete it by hand"
     if not backup.is_ours:
         return "This console did not make it; delete it by hand"
-    if backup.created_at > now + CLOCK_SLACK:
+    if is_ahead(backup.created_at, now):
         return "It is dated in the future, so its age is not known"
     if backup.label and policy.keeps_named:
         return "It was given a name"
@@ -116,7 +116,7 @@ def _by_itself(backup: Kept, policy: Policy, now: datetime) -> str | None:
 
 def _last_ones(ordered: Sequence[Kept], now: datetime) -> dict[Kept, str]:
     """The backups without which nothing good, or nothing proven, would be left."""
-    good = [b for b in ordered if b.is_good and b.is_ours and b.created_at <= now + CLOCK_SLACK]
+    good = [b for b in ordered if b.is_good and b.is_ours and not is_ahead(b.created_at, now)]
     proven = [backup for backup in good if backup.proven_at]
     return {
         **dict.fromkeys(proven[:1], "The last one that passed a test restore"),

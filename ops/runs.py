@@ -23,7 +23,7 @@ from sqlalchemy.exc import IntegrityError
 from ops import jobs
 from ops.activity import SCHEDULE
 from ops.catalog import Catalog, EntryState
-from ops.checks.backups_schedule import CLOCK_SLACK
+from ops.checks.backups_schedule import is_ahead
 from ops.errors import OpsError, Refused
 from ops.installation import Installation
 from ops.jobs import Job, State
@@ -127,7 +127,7 @@ def _look(home: Installation, target: str, now: datetime) -> None:
 def _is_after(since: datetime, due: datetime, now: datetime) -> bool:
     """Whether the times were chosen before `due`. Those of the future were chosen while the clock
     was wrong; nothing would be due until that day."""
-    return due > since or since > now + CLOCK_SLACK
+    return due > since or is_ahead(since, now)
 
 
 def _open_runs(home: Installation, target: str) -> list[Run]:
@@ -221,8 +221,8 @@ def _params(home: Installation, run: Run) -> dict[str, Any] | None:
     ours = [e for e in entries if e.state is EntryState.GOOD and e.made_here]
     if not ours:
         return None
-    ahead = datetime.now(UTC) + CLOCK_SLACK  # made while the clock was wrong
-    newest = next((entry for entry in ours if entry.created_at <= ahead), ours[0])
+    now = datetime.now(UTC)
+    newest = next((entry for entry in ours if not is_ahead(entry.created_at, now)), ours[0])
     return {**scheduled, "archive": str(newest.path)} if run.kind is Routine.TEST else scheduled
 
 

@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ops import DataFolder
+from ops import DataFolder, Target, preview_restore
 from ops.archive.manifest import MANIFEST_NAME, Manifest, TableRows
 from ops.archive.seal import seal_key, sealed
 from ops.catalog import Catalog
+from ops.dialects.base import Notice
 from ops.journal import journals_of
 from tests.databases import LiveDatabase
 
@@ -107,3 +108,10 @@ def assert_nothing_left(live: LiveDatabase, folder: DataFolder) -> None:
     kept = {str(journal.undo["location"]) for journal in journals if journal.undo}
     copies = {str(path) for path in folder.undo("live").iterdir()}
     assert live.neighbours() | copies == kept
+
+
+def notice_about(target: Target, archive: Path, folder: DataFolder, words: str) -> Notice:
+    """The one notice with these words that is given before the archive is restored."""
+    notices = preview_restore(target, archive, folder).notices
+    (told,) = [notice for notice in notices if words in notice.message]
+    return told

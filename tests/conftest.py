@@ -19,7 +19,7 @@ from ops.settings import environment_names
 from tests import figures
 from tests.databases import KINDS, LiveDatabase, SQLiteDatabase
 from tests.services.chromium import running_chromium
-from tests.services.postgres import RealPostgres
+from tests.services.postgres import DEBIAN, RealPostgres
 from tests.services.redis import RealRedis
 
 
@@ -157,6 +157,23 @@ def home(
     opened = Installation.open()
     yield opened
     opened.store.dispose()
+
+
+@pytest.fixture(scope="module")
+def contrib() -> Iterator[RealPostgres]:
+    """Debian's server, which has PostgreSQL's own additions."""
+    installed = [major for major in (17, 16, 15, 14) if _has_additions(major)]
+    if not installed:
+        pytest.skip("needs Debian's packages postgresql-N, for PostgreSQL's own additions")
+    preload = {"shared_preload_libraries": "pg_stat_statements"}
+    cluster = RealPostgres(installed[0], preload, languages=["en_US"])
+    yield cluster
+    cluster.stop()
+
+
+def _has_additions(major: int) -> bool:
+    programs = Path(DEBIAN.format(major=major))
+    return (programs.parent / "lib" / "amcheck.so").exists()
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
-from pathlib import Path
 
 import psycopg2
 import pytest
@@ -22,7 +21,7 @@ from ops.health_deep import look_deep
 from ops.target import CountingPool, Target
 from tests.health_postgresql import as_role, configure, look, session, wait_until
 from tests.health_reports import finding
-from tests.services.postgres import DEBIAN, RealPostgres
+from tests.services.postgres import RealPostgres
 
 HOUR = 3600.0
 
@@ -38,23 +37,6 @@ def pg() -> Iterator[RealPostgres]:
     cluster = RealPostgres(16, settings)
     yield cluster
     cluster.stop()
-
-
-@pytest.fixture(scope="module")
-def contrib() -> Iterator[RealPostgres]:
-    """Debian's server, which has PostgreSQL's own additions."""
-    installed = [major for major in (17, 16, 15, 14) if _has_additions(major)]
-    if not installed:
-        pytest.skip("needs Debian's packages postgresql-N, for amcheck and pg_stat_statements")
-    preload = {"shared_preload_libraries": "pg_stat_statements"}
-    cluster = RealPostgres(installed[0], preload, languages=["en_US"])
-    yield cluster
-    cluster.stop()
-
-
-def _has_additions(major: int) -> bool:
-    programs = Path(DEBIAN.format(major=major))
-    return (programs.parent / "lib" / "amcheck.so").exists()
 
 
 def both(url: str, id: str, **thresholds: float) -> tuple[History, Finding]:
@@ -155,8 +137,8 @@ def test_restarts(pg: RealPostgres) -> None:
     history, first = both(pg.url(), "restarted")
     assert first.level is Level.GOOD
     for _ in range(2):
-        pg.restart(immediate=False)
         time.sleep(1.1)  # starts are told apart by the second
+        pg.restart(immediate=False)
         found = look(pg.url(), "restarted", history=history)
     assert found.level is Level.INFO
     assert "has restarted 2 times within a day" in found.sentence

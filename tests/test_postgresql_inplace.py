@@ -30,7 +30,7 @@ from ops.dialects.postgresql import inplace
 from ops.errors import BadArchive, Busy, Cancelled, NeedsHuman, PreflightRefused
 from ops.journal import Journal, Step, journals_of
 from ops.recovery import settle_target
-from tests.archives import assert_nothing_left, opened, packed, sealed_again
+from tests.archives import assert_nothing_left, notice_about, opened, packed, sealed_again
 from tests.databases import (
     MANAGED_ROLE,
     PASSWORD,
@@ -111,9 +111,7 @@ def test_the_way_is_announced_with_the_grant_that_gives_the_better_one(
     target = Target.parse("live", pg.url(database.name, user=role, password="secret"))
     saved = database.fingerprint()
     archive = create_backup(target, folder).archive
-    (told,) = [
-        n for n in preview_restore(target, archive, folder).notices if "one step" in n.message
-    ]
+    told = notice_about(target, archive, folder, "one step")
     assert told.level is NoticeLevel.WARN
     assert "for about 1 minute, programs that use the database wait" in told.message
     database.drift()
@@ -334,11 +332,7 @@ def test_nobody_stays_who_could_write_into_a_large_object(
 ) -> None:
     """No lock keeps anybody from that, and it would be neither in the backup nor in the undo."""
     archive = create_backup(database.target, folder).archive
-    (told,) = [
-        notice
-        for notice in preview_restore(database.target, archive, folder).notices
-        if "large objects" in notice.message
-    ]
+    told = notice_about(database.target, archive, folder, "large objects")
     assert told.level is NoticeLevel.WARN
     login = {"user": MANAGED_ROLE, "password": PASSWORD, "dbname": database.name}
     writer = psycopg2.connect(host="127.0.0.1", port=database.cluster.port, **login)
@@ -360,13 +354,11 @@ def test_nobody_stays_who_could_write_into_a_large_object(
     assert outcome == ["ended"]
 
 
-def test_logins_to_other_servers_that_we_may_not_read_are_refused(folder: DataFolder) -> None:
+def test_logins_to_other_servers_that_we_may_not_read_are_refused(
+    contrib: RealPostgres, folder: DataFolder
+) -> None:
     """A dump holds them without their passwords."""
-    installed = sorted(int(path.name) for path in Path("/usr/lib/postgresql").glob("*"))
-    if not installed:
-        pytest.skip("needs Debian's PostgreSQL, which has postgres_fdw")
-    server = RealPostgres(installed[0], languages=["en_US"])
-    database = ManagedPostgreSQL(server)
+    database = ManagedPostgreSQL(contrib)
     for statement in (
         "CREATE EXTENSION postgres_fdw",
         f'GRANT USAGE ON FOREIGN DATA WRAPPER postgres_fdw TO "{MANAGED_ROLE}"',
@@ -378,7 +370,7 @@ def test_logins_to_other_servers_that_we_may_not_read_are_refused(folder: DataFo
     database.run("CREATE USER MAPPING FOR app SERVER other OPTIONS (password 'topsecret')")
     with pytest.raises(PreflightRefused, match="app at other"):
         restore_backup(database.target, archive, folder)
-    server.stop()
+    database.close()
 
 
 STEPS = (

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -13,7 +12,6 @@ from ops import (
     OpsError,
     Target,
     create_backup,
-    preview_restore,
     restore_backup,
     undo_points,
     undo_restore,
@@ -23,7 +21,7 @@ from ops.errors import PreflightRefused, ToolFailed
 from ops.journal import journals_of
 from ops.undo import expire_undo_points
 from ops.verify import prove_archive
-from tests.archives import assert_nothing_left
+from tests.archives import assert_nothing_left, notice_about
 from tests.databases import ROLE, PostgreSQLDatabase
 from tests.services.postgres import RealPostgres
 
@@ -94,11 +92,7 @@ def test_an_extension_for_administrators_is_left_out_where_nothing_needs_it(
     database.run("CREATE TABLE plain AS SELECT 1 AS n")
     database.as_superuser("CREATE EXTENSION vector")
     archive = create_backup(database.target, folder).archive
-    (told,) = [
-        notice
-        for notice in preview_restore(database.target, archive, folder).notices
-        if "(vector)" in notice.message
-    ]
+    told = notice_about(database.target, archive, folder, "(vector)")
     assert told.level is NoticeLevel.WARN
     assert prove_archive(database.target, archive, folder).ok
     done = restore_backup(database.target, archive, folder)
@@ -134,11 +128,7 @@ def test_a_user_who_is_gone_locks_nobody_else_out(pg: RealPostgres, folder: Data
     archive = create_backup(database.target, folder).archive
     database.as_superuser(f"DROP OWNED BY {reader}")
     database.as_superuser(f"DROP ROLE {reader}")
-    (told,) = [
-        notice
-        for notice in preview_restore(database.target, archive, folder).notices
-        if reader in notice.message
-    ]
+    told = notice_about(database.target, archive, folder, reader)
     assert told.level is NoticeLevel.WARN
     done = restore_backup(database.target, archive, folder)
     assert any("all grants to others were left out" in note for note in done.notes)
@@ -155,13 +145,11 @@ def test_a_user_who_is_gone_locks_nobody_else_out(pg: RealPostgres, folder: Data
         pg.query(f'DROP ROLE "{role}"')
 
 
-def test_an_extension_that_we_may_make_comes_back(folder: DataFolder) -> None:
+def test_an_extension_that_we_may_make_comes_back(
+    contrib: RealPostgres, folder: DataFolder
+) -> None:
     """Also where it makes a type of its own."""
-    installed = sorted(int(path.name) for path in Path("/usr/lib/postgresql").glob("*"))
-    if not installed:
-        pytest.skip("needs Debian's PostgreSQL, which has tablefunc")
-    server = RealPostgres(installed[0], languages=["en_US"])
-    database = PostgreSQLDatabase(server)
+    database = PostgreSQLDatabase(contrib)
     database.run("CREATE EXTENSION tablefunc; CREATE TABLE t AS SELECT 1 AS n")
     database.run(
         "CREATE FUNCTION needs_it() RETURNS SETOF tablefunc_crosstab_2 LANGUAGE sql AS "
@@ -171,7 +159,7 @@ def test_an_extension_that_we_may_make_comes_back(folder: DataFolder) -> None:
     done = restore_backup(database.target, archive, folder)
     assert not any("left out" in note for note in done.notes)
     assert database.rows("SELECT 1 FROM pg_extension WHERE extname = 'tablefunc'") == [(1,)]
-    server.stop()
+    database.close()
 
 
 def test_what_may_not_be_given_to_its_owner_is_ours_where_users_are_unknown(

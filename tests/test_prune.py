@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,7 +19,7 @@ from ops.installation import Installation
 from ops.jobs.work import WORK
 from ops.journal import Journal
 from ops.locks import target_lock
-from ops.progress import SILENT
+from ops.progress import SILENT, Progress
 from ops.prune import look_ahead, prune
 from ops.retention import Policy
 from ops.schedule import Plan, save_plan
@@ -36,6 +37,17 @@ SMALL = Plan(keep=Policy(daily=2, weekly=0, monthly=0))
 def live(tmp_path: Path) -> SQLiteDatabase:
     """A small database."""
     return filled_file(tmp_path, rows=10)
+
+
+class Just(Progress):
+    """Does something at the last moment before the first one is deleted."""
+
+    def __init__(self, act: Callable[[], object]) -> None:
+        self._act = act
+
+    def report(self, done: float, total: float, note: str = "") -> None:
+        if done == 0:
+            self._act()
 
 
 def _names(home: Installation) -> set[str]:
@@ -110,12 +122,7 @@ def test_a_hold_that_comes_at_the_last_moment_counts(
     made = back_up_daily(monkeypatch, live.target, home.folder, 4)
     catalog = Catalog(home.folder, "live")
 
-    class Slow(type(SILENT)):  # type: ignore[misc]
-        def report(self, done: float, total: float, note: str = "") -> None:
-            if done == 0:
-                catalog.hold(made[3])
-
-    result = prune(live.target, home.folder, SMALL, progress=Slow())
+    result = prune(live.target, home.folder, SMALL, progress=Just(lambda: catalog.hold(made[3])))
     assert result.deleted == [made[2]]
     assert made[3] in _names(home)
 
@@ -211,12 +218,8 @@ def test_a_name_that_comes_at_the_last_moment_counts(
     made = back_up_daily(monkeypatch, live.target, home.folder, 4)
     catalog = Catalog(home.folder, "live")
 
-    class Slow(type(SILENT)):  # type: ignore[misc]
-        def report(self, done: float, total: float, note: str = "") -> None:
-            if done == 0:
-                catalog.set_label(made[3], "wanted")
-
-    assert prune(live.target, home.folder, SMALL, progress=Slow()).deleted == [made[2]]
+    just = Just(lambda: catalog.set_label(made[3], "wanted"))
+    assert prune(live.target, home.folder, SMALL, progress=just).deleted == [made[2]]
 
 
 def test_one_that_cannot_be_deleted_keeps_neither_the_others_nor_the_backup(

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Final
 
 from ops.checks.backups_schedule import CHECKS as SCHEDULE_CHECKS
-from ops.checks.backups_schedule import CLOCK_SLACK, SizeFact, Upkeep
+from ops.checks.backups_schedule import SizeFact, Upkeep, is_ahead
 from ops.checks.base import CannotCheck, Check, Context, Finding, Level, Reading, no_questions
 from ops.checks.words import duration, listed, many, size
 
@@ -50,7 +50,11 @@ def backup_findings(
     Room for a restore is judged only where `room` is given; what has to do with the schedule
     only where `upkeep` is.
     """
-    ours = [fact for fact in archives if fact.is_good and fact.is_ours and not _is_ahead(fact, now)]
+    ours = [
+        fact
+        for fact in archives
+        if fact.is_good and fact.is_ours and not is_ahead(fact.created_at, now)
+    ]
     sizes = [SizeFact(fact.created_at, fact.size_bytes) for fact in ours]
     facts = {"archives": archives, "now": now, "room": room, "upkeep": upkeep, "sizes": sizes}
     asked = [check for check in CHECKS if room is not None or check is not _ROOM]
@@ -81,7 +85,7 @@ def _age(context: Context, check: Check) -> Reading:
             Level.NOW, words, sentence="There is no good backup: {backups}, and every one damaged."
         )
     now: datetime = context.facts["now"]
-    dated = [archive for archive in good if not _is_ahead(archive, now)]
+    dated = [archive for archive in good if not is_ahead(archive.created_at, now)]
     newest = max(dated or good, key=lambda archive: archive.created_at)
     seconds = (now - newest.created_at).total_seconds()
     if not dated:
@@ -96,14 +100,9 @@ def _age(context: Context, check: Check) -> Reading:
     return Reading(check.judge(hours), words, hours, detail)
 
 
-def _is_ahead(archive: BackupFact, now: datetime) -> bool:
-    """Whether it is dated in the future: made while a clock was wrong."""
-    return archive.created_at > now + CLOCK_SLACK
-
-
 def _dated_ahead(context: Context, check: Check) -> Reading:
     now: datetime = context.facts["now"]
-    names = [one.name for one in context.facts["archives"] if _is_ahead(one, now)]
+    names = [one.name for one in context.facts["archives"] if is_ahead(one.created_at, now)]
     return _named(names, check)
 
 

@@ -16,11 +16,15 @@ _COMPARED_WITH: Final = 7
 _FEWEST: Final = 3
 """Earlier backups without which nothing is "usual"."""
 
-CLOCK_SLACK: Final = timedelta(hours=1)
-"""What is dated later than this from now was made while a clock was wrong."""
+_CLOCK_SLACK: Final = timedelta(hours=1)
 
 _BACKUP: Final = "backup"
 _LONG_WAIT_SECONDS: Final = 3600
+
+
+def is_ahead(moment: datetime, now: datetime) -> bool:
+    """Whether something is dated in the future: made while a clock was wrong."""
+    return moment > now + _CLOCK_SLACK
 
 
 @dataclass(frozen=True)
@@ -105,8 +109,8 @@ def _runs(context: Context, check: Check) -> Reading:
 
 
 def _of_kind(runs: Sequence[RunFact], now: datetime, check: Check) -> Reading:
-    ahead = now + CLOCK_SLACK  # what a wrong clock had due later says nothing about today
-    judged = [r for r in runs if r.state not in ("running", "overtaken") and r.due_at <= ahead]
+    today = [run for run in runs if not is_ahead(run.due_at, now)]
+    judged = [run for run in today if run.state not in ("running", "overtaken")]
     if not judged:
         return Reading(Level.GOOD)
     newest = judged[0]

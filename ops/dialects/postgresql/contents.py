@@ -22,7 +22,7 @@ from ops.dialects.postgresql.tools import ClientTools
 _ENTRY: Final = re.compile(r"\d+; (\d+) (\d+) (.*)")
 _TABLE: Final = re.compile(r"TABLE (?!DATA |ATTACH )")
 _EXTENSION: Final = re.compile(r"(COMMENT - )?EXTENSION ")
-_MADE_EXTENSION: Final = re.compile(r"\d+; \d+ \d+ EXTENSION - (\S+)")
+_MADE_EXTENSION: Final = re.compile(r"EXTENSION - (\S+)")
 _NO_RIGHT: Final = "42501"
 _TRIAL: Final = "ops_trial"
 _SYSTEM_GRANT: Final = re.compile(r"ACL (pg_catalog|information_schema) ")
@@ -82,12 +82,6 @@ def around_extensions(entries: list[str], kept_schemas: Collection[str] = ()) ->
     ]
 
 
-def without_system_grants(entries: list[str]) -> list[str]:
-    """The entries without grants on the server's own functions and views."""
-    taken = [(line, match[3]) for line in entries if (match := _ENTRY.fullmatch(line))]
-    return [line for line, what in taken if not _SYSTEM_GRANT.match(what)]
-
-
 def within_reach(connection: Connection, entries: list[str]) -> tuple[list[str], list[str]]:
     """The entries that whoever is signed in at the empty staging database may bring back, and notes
     about the rest. In the transaction of `connection`, which is rolled back.
@@ -97,18 +91,20 @@ def within_reach(connection: Connection, entries: list[str]) -> tuple[list[str],
     """
     if connection.execute(text(IS_SUPERUSER)).scalar():
         return entries, []
-    reachable, notes = without_system_grants(entries), []
-    if reachable != entries:
-        notes.append(_SYSTEM_GRANTS_LEFT_OUT)
-    named = [match[1] for line in reachable if (match := _MADE_EXTENSION.search(line))]
+    told = {line: match[3] for line in entries if (match := _ENTRY.fullmatch(line))}
+    reachable = [line for line, what in told.items() if not _SYSTEM_GRANT.match(what)]
+    notes = [] if reachable == entries else [_SYSTEM_GRANTS_LEFT_OUT]
+    named = [match[1] for what in told.values() if (match := _MADE_EXTENSION.match(what))]
     refused = [name for name in named if not _may_be_made(connection, name)]
+    gone = {f"EXTENSION - {name}" for name in refused}
+    gone |= {f"COMMENT - EXTENSION {way}" for name in refused for way in (name, quoted(name))}
     if refused:
         notes.append(
             f"Extensions that only the server's administrator may make were left out "
             f"({shown(refused)}). As such, run: "
             + " ".join(f"CREATE EXTENSION {quoted(name)};" for name in refused)
         )
-    return _without_extensions(reachable, refused), notes
+    return [line for line in reachable if told[line].rstrip() not in gone], notes
 
 
 def _may_be_made(connection: Connection, extension: str) -> bool:
@@ -121,13 +117,6 @@ def _may_be_made(connection: Connection, extension: str) -> bool:
     finally:
         connection.rollback()
     return True
-
-
-def _without_extensions(entries: list[str], names: Collection[str]) -> list[str]:
-    gone = {f"EXTENSION - {name}" for name in names}
-    gone |= {f"COMMENT - EXTENSION {told}" for name in names for told in (name, quoted(name))}
-    taken = [(line, match[3]) for line in entries if (match := _ENTRY.fullmatch(line))]
-    return [line for line, what in taken if what.rstrip() not in gone]
 
 
 _SYSTEM_GRANTS_LEFT_OUT: Final = (
@@ -157,7 +146,7 @@ def owner_options(
     create in any schema without a grant: the owner of the database `live`, for example.
     """
     known = list(connection.execute(text(_ROLES)).scalars())
-    missing = shown(sorted(_owners_beside(entries, known) | (named_roles(manifest) - set(known))))
+    missing = shown(sorted(_owners_beside(entries, known) | (_named_roles(manifest) - set(known))))
     at_home = list(connection.execute(text(_AT_HOME), {"live": live}).scalars())
     if missing and _owners_beside(entries, at_home):
         note = (
@@ -184,7 +173,7 @@ def owner_options(
 
 def unknown_roles(connection: Connection, manifest: Manifest) -> list[str]:
     """The roles that the manifest names and this server does not have."""
-    return sorted(named_roles(manifest) - set(connection.execute(text(_ROLES)).scalars()))
+    return sorted(_named_roles(manifest) - set(connection.execute(text(_ROLES)).scalars()))
 
 
 _ROLES: Final = "SELECT rolname FROM pg_roles"
@@ -209,7 +198,7 @@ def _owners_beside(entries: list[str], roles: list[str]) -> set[str]:
     return {line.rsplit(" ", 1)[1] for line in entries if not line.endswith(ends)}
 
 
-def named_roles(manifest: Manifest) -> set[str]:
+def _named_roles(manifest: Manifest) -> set[str]:
     """The roles that the manifest names; none where it does not, or not in our way."""
     told = manifest.database.details.get("roles", "[]") if manifest.database else "[]"
     try:

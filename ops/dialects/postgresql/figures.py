@@ -17,10 +17,10 @@ from ops.dialects.base import (
     SessionGroup,
     SizeReport,
 )
-from ops.dialects.postgresql.backup import ROW_SECURITY, UNREADABLE
 from ops.dialects.postgresql.connect import pooled
 from ops.dialects.postgresql.counting import count_tables
 from ops.dialects.postgresql.guest import IS_SUPERUSER
+from ops.dialects.postgresql.readable import ROW_SECURITY, UNREADABLE
 from ops.dialects.postgresql.rows import COUNTED_TABLES, shapes
 from ops.progress import SILENT
 from ops.target import CountingPool

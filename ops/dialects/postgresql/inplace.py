@@ -33,11 +33,12 @@ from ops.dialects.postgresql.contents import (
     shown,
 )
 from ops.dialects.postgresql.counting import count_tables
+from ops.dialects.postgresql.large_objects import END_OTHERS, refuse_if_others_stay
 from ops.dialects.postgresql.names import oid_of, run_plain
 from ops.dialects.postgresql.sessions import application_of, attended, end_leftovers, repeated
 from ops.dialects.postgresql.tools import ClientTools, tools_for
 from ops.dialects.postgresql.wipe import kept_schemas, lock_all_tables, refuse_if_changed, wipe
-from ops.errors import Busy, MismatchFound, NeedsHuman, PreflightRefused
+from ops.errors import MismatchFound, NeedsHuman, PreflightRefused
 from ops.journal import Journal, Step
 from ops.progress import Progress
 
@@ -51,29 +52,6 @@ WHERE ours.application_name = :application AND theirs.application_name <> :appli
 """
 """Whoever holds a lock that we or our pg_dump wait for. What the role may not end, the
 lock_timeout ends the restore for."""
-
-_OTHERS: Final = """
-FROM pg_stat_activity a JOIN pg_roles r ON r.oid = a.usesysid
-WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND NOT r.rolsuper
-  AND coalesce(a.backend_type, '') NOT IN ('walsender', 'parallel worker')
-  AND NOT starts_with(coalesce(a.application_name, ''), 'ops-console')
-  AND EXISTS (SELECT 1 FROM pg_largeobject_metadata)
-  AND {0} (pg_has_role(a.usesysid, 'USAGE') OR pg_has_role('pg_signal_backend', 'USAGE'))
-"""
-"""Only where there are large objects: no lock keeps anybody from writing into those, and what is
-written after the safety dump's snapshot would be in neither state."""
-_END_OTHERS: Final = f"SELECT pg_terminate_backend(a.pid) {_OTHERS.format('')}"
-_STAY: Final = f"""
-SELECT DISTINCT quote_ident(a.usename) {_OTHERS.format("NOT")}
-  AND (current_setting('lo_compat_privileges') = 'on' OR EXISTS (
-    SELECT 1 FROM pg_largeobject_metadata m
-    WHERE pg_has_role(a.usesysid, m.lomowner, 'MEMBER')
-       OR EXISTS (SELECT 1 FROM aclexplode(m.lomacl) x
-                  WHERE x.privilege_type = 'UPDATE'
-                    AND (x.grantee = 0 OR pg_has_role(a.usesysid, x.grantee, 'MEMBER')))))
-ORDER BY 1
-"""
-"""Who may write into one, and may not be ended. A new one is noticed otherwise."""
 
 _SNAPSHOT: Final = """
 SELECT pg_export_snapshot(), pg_current_snapshot()::text,
@@ -149,12 +127,12 @@ def swap(
         connected(engine, application=application) as helper,
         repeated(helper, _END_BLOCKERS, {"application": application}),
         connected(engine, application=application) as another,
-        repeated(another, _END_OTHERS, {}),
+        repeated(another, END_OTHERS, {}),
     ):
         place.save(connection, progress.within(0, 0.3))
         place.refill(connection, progress.within(0.3, 1))
         with connected(engine, application=application) as outside:
-            _refuse_if_others_stay(outside)  # for us the old large objects are gone already
+            refuse_if_others_stay(outside)  # for us the old large objects are gone already
         _note_transaction(engine, connection, journal)
     shutil.rmtree(place.work, ignore_errors=True)
     return Replacement(str(keep), keep.stat().st_size)
@@ -181,7 +159,7 @@ class _Place:
         run_plain(connection, "SET LOCAL synchronous_commit = on")
         run_plain(connection, "SET LOCAL client_min_messages = warning")
         _watched(connection, lock_all_tables, progress, 0.05, "Waiting until nobody writes")
-        _refuse_if_others_stay(connection)
+        refuse_if_others_stay(connection)
         snapshot, seen, size = connection.execute(text(_SNAPSHOT)).one()
         # Those that the undo will choose too, which knows nothing of the archive.
         tools, draft = tools_for(server_major(connection)), self.work / "safety.part"
@@ -200,7 +178,7 @@ class _Place:
         )
         replace_durably(draft, self.keep)
         refuse_if_changed(connection, seen)
-        _refuse_if_others_stay(connection)
+        refuse_if_others_stay(connection)
         _watched(connection, wipe, progress, 0.9, "Clearing the database")
 
     def refill(self, connection: Connection, progress: Progress) -> None:
@@ -228,19 +206,6 @@ class _Place:
         facts = self.replacement.facts
         known, zstd = int(facts.get("archive_major", 0)), bool(facts.get("zstd"))
         return tools_for(server_major(connection), known, zstd=zstd)
-
-
-def _refuse_if_others_stay(connection: Connection) -> None:
-    # Else the transaction goes on seeing who was there when it first looked.
-    run_plain(connection, "SELECT pg_stat_clear_snapshot()")
-    others = list(connection.execute(text(_STAY)).scalars())
-    if others:
-        raise Busy(
-            f"Other users are connected to the database ({', '.join(others)}), and the console's "
-            "user may not end that. They could write into large objects, which no lock prevents.",
-            "Stop their programs, then try again; or, as the server's administrator, run: GRANT "
-            "pg_signal_backend TO the console's user.",
-        )
 
 
 def _work_beside(keep: Path) -> Path:

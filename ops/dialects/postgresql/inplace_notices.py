@@ -13,8 +13,8 @@ from sqlalchemy import Connection, text
 
 from ops.archive.manifest import Manifest
 from ops.dialects.base import Notice, NoticeLevel
-from ops.dialects.postgresql.backup import HIDDEN_LOGINS, listed, reading_notices
 from ops.dialects.postgresql.names import quoted
+from ops.dialects.postgresql.readable import HIDDEN_LOGINS, listed, reading_notices
 from ops.dialects.postgresql.wipe import OF_EXTENSION, OWN_SCHEMA
 
 _BYTES_A_SECOND: Final = 10 << 20

@@ -11,13 +11,14 @@ from sqlalchemy import Connection, Engine, RowMapping, text
 from ops.archive.manifest import Manifest
 from ops.dialects.base import Notice, NoticeLevel
 from ops.dialects.postgresql import guest
-from ops.dialects.postgresql.backup import HIDDEN_LOGINS, listed, server_major
+from ops.dialects.postgresql.backup import server_major
 from ops.dialects.postgresql.connect import connected
 from ops.dialects.postgresql.contents import archive_major, needs_zstd, unknown_roles
 from ops.dialects.postgresql.growth import size_of
 from ops.dialects.postgresql.inplace_notices import in_place_notices
 from ops.dialects.postgresql.names import quoted
 from ops.dialects.postgresql.place import folder_of
+from ops.dialects.postgresql.readable import HIDDEN_LOGINS, listed
 from ops.dialects.postgresql.tools import tools_for
 from ops.errors import PreflightRefused
 
@@ -30,9 +31,7 @@ SELECT r.rolsuper OR r.rolcreatedb AS may_create, r.rolsuper AS superuser,
        quote_ident(r.rolname) AS role, quote_ident(d.datname) AS database,
        quote_ident(pg_get_userbyid(d.datdba)) AS owner,
        (SELECT count(*) FROM pg_prepared_xacts p WHERE p.database = d.datname) AS prepared,
-       (SELECT count(*) FROM pg_replication_slots s WHERE s.database = d.datname) AS slots,
-       (SELECT string_agg(quote_ident(s.subname), ', ') FROM pg_subscription s
-        WHERE s.subdbid = d.oid) AS subscriptions
+       (SELECT count(*) FROM pg_replication_slots s WHERE s.database = d.datname) AS slots
 FROM pg_roles r, pg_database d
 WHERE r.rolname = current_user AND d.datname = current_database()
 """
@@ -53,6 +52,15 @@ SELECT name FROM unnest(string_to_array(:wanted, ',')) AS name
 WHERE name <> '' AND name NOT IN (SELECT e.name FROM pg_available_extensions e)
 """
 
+
+_SUBSCRIPTIONS = """
+SELECT string_agg(quote_ident(s.subname), ', ')
+FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid, pg_roles me
+WHERE d.datname = current_database() AND me.rolname = current_user
+  AND (me.rolsuper OR me.rolcreatedb)
+"""
+"""Of a database in whose place another is put; in place it stays, and what it is to do is asked
+there."""
 
 _OF_ADMINISTRATORS = """
 SELECT e.name FROM pg_available_extensions e JOIN pg_available_extension_versions v
@@ -130,8 +138,8 @@ def _beside(
     """What another database in the place of this one would leave behind."""
     if foreign:
         yield _foreign(row)
-    barred = [] if row["superuser"] else _of_administrators(connection, wanted)
-    if barred:
+    barred = list(connection.execute(text(_OF_ADMINISTRATORS), {"wanted": wanted}).scalars())
+    if barred and not row["superuser"]:
         message = (
             "The backup needs extensions that as a rule only the server's administrator may make "
             f"({', '.join(barred)}). If so they are left out; should tables need them, the restore "
@@ -174,12 +182,12 @@ def _beside(
 def swap_notices(engine: Engine) -> list[Notice]:
     """What forbids to put another database in the place of this one."""
     with connected(engine) as connection:
-        row = connection.execute(text(_RIGHTS)).mappings().one()
-    if not row["subscriptions"] or not row["may_create"]:
+        subscriptions = connection.execute(text(_SUBSCRIPTIONS)).scalar()
+    if not subscriptions:
         return []
     message = (
         "The database takes changes from another server by a subscription "
-        f"({row['subscriptions']}). Another one in its place would not, and the present one could "
+        f"({subscriptions}). Another one in its place would not, and the present one could "
         "not be removed any more."
     )
     hint = (
@@ -187,10 +195,6 @@ def swap_notices(engine: Engine) -> list[Notice]:
         "it up anew afterwards."
     )
     return [Notice(NoticeLevel.REFUSE, message, hint)]
-
-
-def _of_administrators(connection: Connection, wanted: str) -> list[str]:
-    return list(connection.execute(text(_OF_ADMINISTRATORS), {"wanted": wanted}).scalars())
 
 
 def _foreign(row: RowMapping) -> Notice:
